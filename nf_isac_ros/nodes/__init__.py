@@ -1,0 +1,1 @@
+"""ROS 2 nodes: parameters, QoS, callbacks and timers; no mathematics."""

@@ -1,0 +1,84 @@
+"""The main() that all nodes share."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+
+from nf_isac_ros.core.exceptions import NfIsacError
+
+
+def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> int:
+    """
+    Run a node until Ctrl-C, SIGTERM or a shutdown of its context.
+
+    An exception that leaves a callback is logged with its traceback, and the node goes on: bad
+    input never stops a node. One that leaves the constructor ends the process.
+
+    Parameters
+    ----------
+    node_factory : callable
+        Makes the node; its class, as a rule. If the node has a method `close`, it is called
+        before the node is destroyed.
+    argv : sequence of str or None
+        Command line; None: that of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 after a clean end, 1 if the node could not be made.
+
+    """
+    try:
+        rclpy.init(args=argv)
+    except Exception as error:  # noqa: BLE001  rclpy raises several kinds for a bad command line
+        get_logger('nf_isac').fatal(_one_line(error))
+        return 1
+    node: Node | None = None
+    try:
+        node = node_factory()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while rclpy.ok():
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                break
+            except Exception:  # noqa: BLE001  logged; the node must go on
+                if rclpy.ok():
+                    node.get_logger().error(
+                        'a callback failed:\n' + traceback.format_exc(),
+                        throttle_duration_sec=1.0)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except NfIsacError as error:
+        get_logger(_name_of(node_factory)).fatal(_one_line(error))
+        return 1
+    except Exception as error:  # noqa: BLE001  the constructor failed: say so and end
+        get_logger(_name_of(node_factory)).fatal(
+            f'{_one_line(error)}\n{traceback.format_exc()}')
+        return 1
+    finally:
+        # A second Ctrl-C must not interrupt the tidying up.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            close = getattr(node, 'close', None)
+            if close is not None:
+                close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _name_of(node_factory: Callable[[], Node]) -> str:
+    return getattr(node_factory, '__name__', 'node')
+
+
+def _one_line(error: BaseException) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
