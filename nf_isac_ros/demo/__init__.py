@@ -1,0 +1,1 @@
+"""The `nf-isac demo` command: starts the graph, watches it, and sums up what it did."""
