@@ -1,0 +1,212 @@
+"""The demo's ear: subscribes to what the graph publishes, and brings lifecycle nodes up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import rclpy
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.client import Client
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from nf_isac_ros.demo.runlog import TOPICS, RunLog
+
+NODE_NAME = 'demo_monitor'
+
+# How long a request may go unanswered before the state is asked for [s]: an answer can get lost
+# while the two sides are still discovering each other.
+ANSWER_PATIENCE = 2.0
+
+_STEPS = {
+    State.PRIMARY_STATE_UNCONFIGURED: (Transition.TRANSITION_CONFIGURE, 'configuring'),
+    State.PRIMARY_STATE_INACTIVE: (Transition.TRANSITION_ACTIVATE, 'activating'),
+}
+
+
+def message_class(type_name: str) -> Any:
+    """
+    Import the class of a message.
+
+    Parameters
+    ----------
+    type_name : str
+        Such as `nf_isac_msgs/msg/CrbArray`.
+
+    Raises
+    ------
+    ImportError
+        If the package of the message is not built or not sourced.
+
+    """
+    package, _, name = type_name.split('/')
+    module = __import__(f'{package}.msg', fromlist=[name])
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise ImportError(f'{type_name} is not known') from None
+
+
+def _quality_of_service(topic: str) -> QoSProfile:
+    """Compatible with what each topic offers, and deep enough for a pause to draw a table."""
+    if topic.startswith('truth/') or topic in ('targets', 'users'):
+        return QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+    if topic == 'radio/status':
+        return QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
+                          durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    return QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@dataclass
+class _BringUp:
+    """
+    The way of one lifecycle node to its active state.
+
+    Attributes
+    ----------
+    state : str
+        'waiting', 'configuring', 'activating', 'active' or 'failed'.
+    step : int or None
+        Transition that was asked for last.
+
+    """
+
+    change: Client
+    query: Client
+    state: str = 'waiting'
+    step: int | None = None
+    answer: Future | None = None
+    report: Future | None = None
+    asked_at: float = field(default=0.0)
+
+    def advance(self, now: float) -> None:
+        """Look at what was answered, and ask for the next step; never waits."""
+        if self.state in ('active', 'failed'):
+            return
+        if self.answer is not None and self.answer.done():
+            if not self.answer.result().success:
+                self.state = 'failed'
+                return
+            if self.step == Transition.TRANSITION_ACTIVATE:
+                self.state = 'active'
+                return
+            self.answer = None
+            self._ask(Transition.TRANSITION_ACTIVATE, 'activating', now)
+            return
+        if self.report is not None and self.report.done():
+            found = self.report.result().current_state.id
+            self.report = None
+            if found == State.PRIMARY_STATE_ACTIVE:
+                self.state = 'active'
+            elif found == State.PRIMARY_STATE_FINALIZED:
+                self.state = 'failed'
+            elif found in _STEPS and (self.answer is None
+                                      or now - self.asked_at > ANSWER_PATIENCE):
+                self._ask(*_STEPS[found], now)
+            return
+        overdue = now - self.asked_at > ANSWER_PATIENCE
+        if (self.answer is None or overdue) and (self.report is None or overdue):
+            if self.query.service_is_ready() and self.change.service_is_ready():
+                self.report = self.query.call_async(GetState.Request())
+                if self.answer is None:
+                    self.asked_at = now
+
+    def _ask(self, step: int, state: str, now: float) -> None:
+        self.step, self.state, self.asked_at = step, state, now
+        self.answer = self.change.call_async(
+            ChangeState.Request(transition=Transition(id=step)))
+
+
+class Monitor:
+    """
+    Listens to a graph.
+
+    A context manager; used from one thread, in which `spin` takes the messages.
+
+    Parameters
+    ----------
+    log : RunLog
+        Where messages go.
+    lifecycle_nodes : iterable of str
+        Names of the nodes that `bring_up` cares for.
+    topics : iterable of str
+        Relative names; of runlog.TOPICS.
+
+    """
+
+    def __init__(self, log: RunLog, lifecycle_nodes: Iterable[str] = (),
+                 topics: Iterable[str] = TOPICS) -> None:
+        self._log = log
+        self._context = rclpy.Context()
+        # Ctrl-C is the command's matter, which ends the nodes first.
+        rclpy.init(args=[], context=self._context,
+                   signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node(NODE_NAME, context=self._context,
+                                       start_parameter_services=False, enable_rosout=False)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        for topic in topics:
+            self._node.create_subscription(
+                message_class(TOPICS[topic]), topic, self._receiver(topic),
+                _quality_of_service(topic))
+        self._bring_ups = {
+            name: _BringUp(self._node.create_client(ChangeState, f'{name}/change_state'),
+                           self._node.create_client(GetState, f'{name}/get_state'))
+            for name in lifecycle_nodes}
+
+    def __enter__(self) -> Monitor:  # noqa: PYI034  typing.Self is newer than Python 3.10
+        """Give itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def _receiver(self, topic: str) -> Callable[[Any], None]:
+        def receive(message: Any) -> None:
+            self._log.add(topic, message, time.time())
+        return receive
+
+    def spin(self, seconds: float) -> None:
+        """Take messages for a while."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+
+    def publishers(self, topic: str) -> int:
+        """Count the publishers of a topic."""
+        return self._node.count_publishers(topic)
+
+    def node_names(self) -> list[str]:
+        """Return the names of the nodes that were discovered."""
+        return self._node.get_node_names()
+
+    def advance_bring_up(self) -> dict[str, str]:
+        """
+        Take lifecycle nodes a step further to being active, without waiting.
+
+        Returns
+        -------
+        dict
+            Name -> 'waiting' (not there yet), 'configuring', 'activating', 'active', 'failed'.
+
+        """
+        now = time.monotonic()
+        for bring_up in self._bring_ups.values():
+            bring_up.advance(now)
+        return {name: bring_up.state for name, bring_up in self._bring_ups.items()}
+
+    def restart_bring_up(self, name: str) -> None:
+        """Begin again with a node that was started anew."""
+        old = self._bring_ups[name]
+        self._bring_ups[name] = _BringUp(old.change, old.query)
