@@ -1,0 +1,1 @@
+"""Reading and writing of rosbag2 recordings; needs no ROS."""
