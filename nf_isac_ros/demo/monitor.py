@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+import math
+import time
 from types import TracebackType
 from typing import Any
 
-import rclpy
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+import rclpy
 from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -84,7 +85,7 @@ class _BringUp:
     step: int | None = None
     answer: Future | None = None
     report: Future | None = None
-    asked_at: float = field(default=0.0)
+    asked_at: float = -math.inf
 
     def advance(self, now: float) -> None:
         """Look at what was answered, and ask for the next step; never waits."""
@@ -93,30 +94,25 @@ class _BringUp:
         if self.answer is not None and self.answer.done():
             if not self.answer.result().success:
                 self.state = 'failed'
-                return
-            if self.step == Transition.TRANSITION_ACTIVATE:
+            elif self.step == Transition.TRANSITION_ACTIVATE:
                 self.state = 'active'
-                return
-            self.answer = None
-            self._ask(Transition.TRANSITION_ACTIVATE, 'activating', now)
-            return
-        if self.report is not None and self.report.done():
+            else:
+                self._ask(Transition.TRANSITION_ACTIVATE, 'activating', now)
+        elif self.report is not None and self.report.done():
             found = self.report.result().current_state.id
             self.report = None
             if found == State.PRIMARY_STATE_ACTIVE:
                 self.state = 'active'
             elif found == State.PRIMARY_STATE_FINALIZED:
                 self.state = 'failed'
-            elif found in _STEPS and (self.answer is None
-                                      or now - self.asked_at > ANSWER_PATIENCE):
+            elif found in _STEPS:
                 self._ask(*_STEPS[found], now)
-            return
-        overdue = now - self.asked_at > ANSWER_PATIENCE
-        if (self.answer is None or overdue) and (self.report is None or overdue):
-            if self.query.service_is_ready() and self.change.service_is_ready():
-                self.report = self.query.call_async(GetState.Request())
-                if self.answer is None:
-                    self.asked_at = now
+        elif now - self.asked_at > ANSWER_PATIENCE and self._reachable():
+            self.report = self.query.call_async(GetState.Request())
+            self.asked_at = now
+
+    def _reachable(self) -> bool:
+        return bool(self.query.service_is_ready() and self.change.service_is_ready())
 
     def _ask(self, step: int, state: str, now: float) -> None:
         self.step, self.state, self.asked_at = step, state, now
@@ -161,7 +157,7 @@ class Monitor:
                            self._node.create_client(GetState, f'{name}/get_state'))
             for name in lifecycle_nodes}
 
-    def __enter__(self) -> Monitor:  # noqa: PYI034  typing.Self is newer than Python 3.10
+    def __enter__(self) -> Monitor:
         """Give itself."""
         return self
 
@@ -205,8 +201,3 @@ class Monitor:
         for bring_up in self._bring_ups.values():
             bring_up.advance(now)
         return {name: bring_up.state for name, bring_up in self._bring_ups.items()}
-
-    def restart_bring_up(self, name: str) -> None:
-        """Begin again with a node that was started anew."""
-        old = self._bring_ups[name]
-        self._bring_ups[name] = _BringUp(old.change, old.query)

@@ -7,9 +7,9 @@ read from a recording give the same log.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+import math
 from typing import Any
 
 import numpy as np
@@ -400,6 +400,7 @@ def matrix_from_floats(values: Any, rows: int, columns: int) -> ComplexMatrix:
     values : sequence of float
         2 * rows * columns numbers: re, im, re, im, ...
     rows, columns : int
+        Shape of the matrix.
 
     Returns
     -------

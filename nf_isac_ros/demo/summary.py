@@ -6,12 +6,12 @@ The keys, their units and their definitions are in docs/summary.md.
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,7 @@ def percentiles(values: Iterable[float], *levels: float) -> dict[str, float]:
     Parameters
     ----------
     values : iterable of float
+        Others than finite ones are left out.
     levels : float
         [%]; 50 becomes the key `p50`, 5 `p05`.
 
@@ -154,6 +155,7 @@ def summarise(log: RunLog, facts: RunFacts) -> dict[str, Any]:
     log : RunLog
         With its window set.
     facts : RunFacts
+        What the messages do not tell.
 
     Returns
     -------

@@ -6,14 +6,14 @@ Knows processes, not ROS: what a node does is the monitor's matter.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 import os
+from pathlib import Path
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.demo import guard
@@ -167,7 +167,7 @@ class Supervisor:
     _children: dict[str, _Child] = field(default_factory=dict)
     _guard: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> Supervisor:  # noqa: PYI034  typing.Self is newer than Python 3.10
+    def __enter__(self) -> Supervisor:
         """Start the guard."""
         self.logs.mkdir(parents=True, exist_ok=True)
         # -S -E: it needs the standard library alone, and starts in a third of the time.
