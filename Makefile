@@ -1,0 +1,44 @@
+# Every target that needs it sets up first; a set-up that is up to date takes no time.
+
+# The scripts in tools/ read these from their environment, so that paths may contain anything.
+DURATION ?= 20
+OUT ?= out/demo
+BAG ?=
+CONFIG ?=
+SCENARIO ?=
+LOOP ?=
+ARGS ?=
+PYTHON ?=
+export DURATION OUT BAG CONFIG SCENARIO LOOP ARGS PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help:
+	@echo 'make demo    the whole chain, live, on a built-in scene; results in out/demo'
+	@echo '             DURATION=20           seconds'
+	@echo '             OUT=out/demo          folder of the results'
+	@echo '             SCENARIO=name         another built-in scene'
+	@echo '             BAG=folder            a recording instead of a scene'
+	@echo '             CONFIG=file.yaml      default for a recording: config/recordings/<folder name>.yaml'
+	@echo '             LOOP=1                start the recording again at its end'
+	@echo 'make test    linters and all tests; ARGS="-k fisher" hands arguments to pytest'
+	@echo 'make lint    linters and type checks only'
+	@echo 'make setup   only what the others do first; PYTHON=/path/to/python3.12 chooses the interpreter'
+	@echo 'make clean   removes what set-up and builds made, and keeps out/'
+
+setup:
+	@tools/setup.sh
+
+demo: setup
+	@tools/demo.sh
+
+test: setup
+	@tools/test.sh
+
+lint: setup
+	@tools/lint.sh
+
+clean:
+	rm -rf .venv .venv.old build install log .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# `make test`: the linters, then every test. ARGS is handed to pytest.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tools/env.sh
+
+# One thread for each process: the tests start several, and a test machine may have two cores.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+# A ROS 2 domain that no other run uses: one that no process listens in (each domain has its own
+# UDP ports), and that no other test run on this machine has locked. The lock lives as long as
+# pytest does, which inherits the descriptor.
+export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
+unset ROS_LOCALHOST_ONLY ROS_STATIC_PEERS  # older and stronger than the line above
+
+domain_is_free() {
+    local port=$((7400 + 250 * $1 + 10))  # unicast discovery of the domain's first participant
+    ! grep -qi ":$(printf '%04X' "$port") " /proc/net/udp 2>/dev/null || return 1
+    command -v flock >/dev/null || return 0
+    { exec 8>"${TMPDIR:-/tmp}/nf_isac_ros_domain_$1_$UID.lock"; } 2>/dev/null && flock --nonblock 8
+}
+
+for _ in {1..200}; do
+    ROS_DOMAIN_ID=$((RANDOM % 100 + 1))
+    if domain_is_free "$ROS_DOMAIN_ID"; then
+        break
+    fi
+done
+export ROS_DOMAIN_ID
+
+lint=0
+tools/lint.sh || lint=$?
+
+echo "tests: ROS_DOMAIN_ID=$ROS_DOMAIN_ID"
+tests=0
+# ARGS holds several words on purpose, quotes in it included: make test ARGS="-k 'a and b'"
+eval "python -m pytest -ra ${ARGS:-}" || tests=$?
+
+if ((lint)); then
+    echo 'make test: the linters found something, see above' >&2
+fi
+exit $((tests ? tests : lint))
