@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+import heapq
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 import errno
 import os
-import sqlite3
-from collections import Counter
 from pathlib import Path
+import sqlite3
 from types import TracebackType
 from typing import TYPE_CHECKING
 

@@ -2,11 +2,11 @@
 
 import math
 
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+import numpy as np
 from numpy.testing import assert_allclose
+import pytest
 
 from nf_isac_ros.core.motion import Circle, Fixed, MotionError, Waypoints
 

@@ -1,11 +1,11 @@
 """Recordings: what is written can be read, whatever happened to the disk or to the recorder."""
 
 import os
+from pathlib import Path
 import resource
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest

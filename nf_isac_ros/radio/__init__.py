@@ -1,0 +1,1 @@
+"""What stands between a beam message and the antenna: checks, leases, and driver backends."""
