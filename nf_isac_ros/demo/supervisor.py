@@ -45,11 +45,14 @@ class Program:
         Node name; also names the log file.
     command : tuple of str
         Executable and its arguments.
+    may_end : bool
+        It ends by itself when it is done, with exit code 0.
 
     """
 
     name: str
     command: tuple[str, ...]
+    may_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Ending:
         Name of the signal; empty: none.
     asked : bool
         It had been asked to end.
+    may_end : bool
+        It ends by itself when it is done.
     time : float
         time.monotonic() at which that was noticed [s].
     last_lines : tuple of str
@@ -77,6 +82,7 @@ class Ending:
     exit_code: int | None
     signal: str
     asked: bool
+    may_end: bool
     time: float
     last_lines: tuple[str, ...]
 
@@ -91,9 +97,11 @@ class Ending:
 
     @property
     def clean(self) -> bool:
-        """Tell whether it was asked to end and did so by itself."""
-        # 130 and SIGINT: how a program ends that leaves Ctrl-C to the interpreter or the shell.
-        return self.asked and (self.exit_code in (0, 130) or self.signal == 'SIGINT')
+        """Tell whether it was asked to end, or was done, and ended by itself."""
+        if self.exit_code == 0:
+            return self.asked or self.may_end
+        # How programs end that leave Ctrl-C to the interpreter or the shell.
+        return self.asked and (self.exit_code == 130 or self.signal == 'SIGINT')
 
 
 @dataclass
@@ -114,16 +122,33 @@ def executable(name: str) -> Path:
         If the package or the executable is not installed.
 
     """
+    path = _package_prefix() / 'lib' / PACKAGE / name
+    if not os.access(path, os.X_OK):
+        raise SupervisorError(f'{path} is not an executable: build the workspace again')
+    return path
+
+
+def package_share() -> Path:
+    """
+    Find the folder of the files that the package installs, through the ament index.
+
+    Raises
+    ------
+    SupervisorError
+        If the package is not installed.
+
+    """
+    return _package_prefix() / 'share' / PACKAGE
+
+
+def _package_prefix() -> Path:
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
     try:
-        path = Path(get_package_prefix(PACKAGE)) / 'lib' / PACKAGE / name
+        return Path(get_package_prefix(PACKAGE))
     except PackageNotFoundError:
         raise SupervisorError(
             f'package {PACKAGE} is not in AMENT_PREFIX_PATH: build the workspace, and source it '
             'or use .venv/bin/nf-isac') from None
-    if not os.access(path, os.X_OK):
-        raise SupervisorError(f'{path} is not an executable: build the workspace again')
-    return path
 
 
 def last_lines(log: Path, count: int = LAST_LINES) -> tuple[str, ...]:
@@ -234,6 +259,7 @@ class Supervisor:
                 exit_code=code if code >= 0 else None,
                 signal=_signal_name(-code) if code < 0 else '',
                 asked=child.asked,
+                may_end=child.program.may_end,
                 time=time.monotonic(),
                 last_lines=last_lines(child.log)))
             del self._children[name]

@@ -1,0 +1,351 @@
+"""One demo from its first process to its last file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+import math
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from nf_isac_ros import __version__
+from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, Source, programs
+from nf_isac_ros.demo.output import OutputFolder
+from nf_isac_ros.demo.runlog import RunLog
+from nf_isac_ros.demo.summary import Death, RunFacts, summarise, write_json
+from nf_isac_ros.demo.supervisor import Ending, Program, Supervisor, SupervisorError
+from nf_isac_ros.demo.table import Screen, Tally, decibel, length, number
+from nf_isac_ros.files.deployment import Deployment
+
+# How long the nodes may take to be up: a first start compiles [s].
+START_PATIENCE = 60.0
+# How long the window waits for beams once all nodes are up [s].
+FIRST_BEAM_PATIENCE = 3.0
+# How often processes and screen are looked after [s].
+STEP = 0.05
+
+FAILURE = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    What is to be run.
+
+    Attributes
+    ----------
+    source : Source
+        Of the poses.
+    deployment : Deployment
+        Content of the source's deployment file.
+    duration : float
+        Of the window [s].
+    settings : tuple of (node, parameter, value)
+        Parameters on top of the parameter file.
+
+    """
+
+    source: Source
+    deployment: Deployment
+    duration: float
+    settings: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass
+class Interruption:
+    """
+    The first signal that asked the demo to end.
+
+    Attributes
+    ----------
+    number : int
+        0: none.
+
+    """
+
+    number: int = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Remember a signal."""
+        self.number = self.number or number
+
+    def __bool__(self) -> bool:
+        """Tell whether there was one."""
+        return self.number != 0
+
+
+@contextmanager
+def catching_signals() -> Iterator[Interruption]:
+    """Turn Ctrl-C, SIGTERM and a closed terminal into a request to end in order."""
+    interruption = Interruption()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interruption) for number in numbers}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class _Session:
+    """What the phases of a demo share."""
+
+    plan: Plan
+    supervisor: Supervisor
+    screen: Screen
+    interruption: Interruption
+    log: RunLog = field(default_factory=RunLog)
+    nodes: dict[str, str] = field(default_factory=dict)
+    deaths: list[Death] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin to count."""
+        self._tally = Tally(self.log)
+
+    def show(self, phase: str, *, now: bool = False) -> None:
+        """Draw, if it is time to."""
+        if now or self.screen.due:
+            self.screen.show(self._tally.snapshot(
+                self.plan.source.title, phase, self.plan.duration, time.time(), self.nodes,
+                tuple(death.node for death in self.deaths)))
+
+    def note_endings(self, endings: list[Ending]) -> None:
+        """Take note of processes that have ended."""
+        for ending in endings:
+            if ending.clean:
+                self.nodes[ending.name] = 'ended'
+                continue
+            since = ending.time - time.monotonic() + time.time() - self.log.begin
+            self.nodes[ending.name] = ending.cause
+            self.deaths.append(Death(
+                ending.name, ending.cause, ending.exit_code, ending.signal,
+                round(since, 3) if math.isfinite(since) else math.nan, ending.last_lines))
+
+
+def run_session(plan: Plan, out: OutputFolder) -> int:
+    """
+    Start the graph, watch it, end it, and write the results.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to run.
+    out : OutputFolder
+        Where to write.
+
+    Returns
+    -------
+    int
+        Exit code, as nf_isac_ros.demo.command.run describes it.
+
+    """
+    console = Console()
+    with catching_signals() as interruption:
+        with ExitStack() as stack:
+            supervisor = stack.enter_context(Supervisor(out.logs))
+            screen = stack.enter_context(Screen(console))
+            session = _Session(plan, supervisor, screen, interruption)
+            try:
+                _run_graph(session, out, stack)
+            except SupervisorError as error:
+                session.problems.append(str(error))
+            _stop(session)
+        if not (out.recording / 'metadata.yaml').is_file():
+            session.problems.append('there is no complete recording')
+        summary = _write_summary(session, out)
+    # From here on Ctrl-C simply ends it: no process is left, and the summary is there.
+    problems = _draw(session, out)
+    if problems:
+        session.problems += problems
+        summary = _write_summary(session, out)
+    _report(console, summary, out)
+    if interruption:
+        return 128 + interruption.number
+    return 0 if summary['verdict']['passed'] else FAILURE
+
+
+def _run_graph(session: _Session, out: OutputFolder, stack: ExitStack) -> None:
+    """Start everything, wait for it, and measure."""
+    planned = programs(session.plan.source, out.recording, session.plan.settings)
+    # A recording begins when everybody listens, so that none of it is lost and the times of its
+    # cuts are those of the window.
+    last = [program for program in planned if program.name == PLAYER]
+    session.nodes.update((program.name, 'starting') for program in planned)
+    for program in planned:
+        if program not in last:
+            session.supervisor.start(program)
+    session.show('starting', now=True)
+    # Only now: the nodes come up while this process loads its half of ROS.
+    from nf_isac_ros.demo.monitor import Monitor
+    monitor = stack.enter_context(Monitor(session.log, LIFECYCLE_NODES))
+    if _wait_until_up(session, monitor) and _start_source(session, monitor, last):
+        _measure(session, monitor)
+
+
+def _wait_until_up(session: _Session, monitor: Any) -> bool:
+    """Bring the nodes up; tell whether they are."""
+    deadline = time.monotonic() + START_PATIENCE
+    while not session.interruption:
+        monitor.spin(STEP)
+        session.note_endings(session.supervisor.poll())
+        if session.deaths:
+            return False
+        states = monitor.advance_bring_up()
+        present = monitor.node_names()
+        for name in session.supervisor.running:
+            session.nodes[name] = states.get(name, 'running') if name in present else 'starting'
+        failed = [name for name in states if states[name] == 'failed']
+        if failed:
+            session.problems += [_refusal(session, name) for name in failed]
+            return False
+        if all(session.nodes[name] in ('running', 'active') for name in
+               session.supervisor.running):
+            if monitor.publishers('beamformer') > 1:
+                session.problems.append(
+                    'another beamformer publishes in this ROS domain: end it, or set '
+                    'ROS_DOMAIN_ID to another number')
+                return False
+            return True
+        if time.monotonic() > deadline:
+            late = ', '.join(f'{name} ({state})' for name, state in session.nodes.items()
+                             if state not in ('running', 'active'))
+            session.problems.append(f'not up after {START_PATIENCE:g} s: {late}')
+            return False
+        session.show('starting')
+    return False
+
+
+def _refusal(session: _Session, name: str) -> str:
+    from nf_isac_ros.demo.supervisor import last_lines
+    lines = last_lines(session.supervisor.logs / f'{name}.log', 1)
+    return f'{name} could not be configured and activated' + (
+        f': {lines[0]}' if lines else '')
+
+
+def _start_source(session: _Session, monitor: Any, sources: list[Program]) -> bool:
+    """Start what was left for last, and wait for the first beams; tell whether to go on."""
+    for program in sources:
+        session.supervisor.start(program)
+        session.nodes[program.name] = 'running'
+    started = time.monotonic()
+    while not session.interruption and time.monotonic() - started < FIRST_BEAM_PATIENCE:
+        monitor.spin(STEP)
+        session.note_endings(session.supervisor.poll())
+        if session.deaths:
+            return False
+        if session.log.designs and session.log.designs[-1].published:
+            break
+        session.show('starting')
+    return not session.interruption
+
+
+def _measure(session: _Session, monitor: Any) -> None:
+    """Watch the graph for the duration of the window."""
+    log = session.log
+    log.begin = time.time()
+    end = time.monotonic() + session.plan.duration
+    while not session.interruption and (left := end - time.monotonic()) > 0:
+        monitor.spin(min(STEP, left))
+        session.note_endings(session.supervisor.poll())
+        running = session.supervisor.running
+        if not running or session.nodes.get(PLAYER) == 'ended':
+            break
+        session.show('measuring')
+    log.end = time.time()
+    session.show('measuring', now=True)
+
+
+def _stop(session: _Session) -> None:
+    """End the nodes, the recorder last: it is to hear how the others end."""
+    running = session.supervisor.running
+    session.note_endings(session.supervisor.stop(set(running) - {RECORDER}))
+    session.note_endings(session.supervisor.stop())
+
+
+def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
+    log, source = session.log, session.plan.source
+    if not math.isfinite(log.begin):
+        # Nothing was measured: an empty window.
+        log.begin = log.end = time.time()
+    facts = RunFacts(
+        source={
+            'scenario': source.scenario or None,
+            'bag': str(source.bag) if source.bag is not None else None,
+            'config': str(source.deployment),
+            'cuts': [str(cut) for cut in source.cuts],
+            'rate': source.rate,
+            'seed': source.seed,
+            'settings': {f'{node}.{name}': value for node, name, value in session.plan.settings},
+            'asked_duration_s': session.plan.duration,
+        },
+        power_limit=session.plan.deployment.radio.power,
+        deaths=tuple(session.deaths),
+        interrupted=bool(session.interruption),
+        problems=tuple(session.problems))
+    summary = {
+        'version': __version__,
+        'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        **summarise(log, facts)}
+    write_json(summary, out.path / 'summary.json')
+    return summary
+
+
+def _draw(session: _Session, out: OutputFolder) -> list[str]:
+    """Draw the pictures; return what went wrong, one line each."""
+    from nf_isac_ros.demo.pictures import draw_scene, draw_timeline
+    problems = []
+    drawings = (
+        ('scene.png', lambda path: draw_scene(session.plan.deployment, session.log, path)),
+        ('timeline.png', lambda path: draw_timeline(session.log, path)))
+    for name, draw in drawings:
+        try:
+            draw(out.path / name)
+        except Exception as error:  # noqa: BLE001  a picture must not cost the other results
+            problems.append(f'{name} could not be drawn: {type(error).__name__}: {error}')
+    return problems
+
+
+def _report(console: Console, summary: dict[str, Any], out: OutputFolder) -> None:
+    """Say what came out, and each condition that was not met in a line of its own."""
+    def say(text: str, style: str = '') -> None:
+        console.print(Text(text, style=style), soft_wrap=True)
+
+    cycle, pose = summary['cycle_ms'], summary['pose_to_beam_ms']
+    say('')
+    say(f'{summary["duration_s"]:.1f} s, {summary["cycles"]} cycles, '
+        f'{number(summary["rate_hz"], ".1f")} Hz; cycle {number(cycle["p50"], ".1f")} / '
+        f'{number(cycle["p99"], ".1f")} ms, pose to beam {number(pose["p50"], ".1f")} / '
+        f'{number(pose["p99"], ".1f")} ms (p50 / p99)')
+    say('designs: ' + ', '.join(f'{name} {count}' for name, count in summary['quality'].items())
+        + f'; gap at most {number(summary["gap_max"], ".1e")}; applied '
+        f'{summary["radio"]["applied"]}, late {summary["radio"]["late"]}, dropped '
+        f'{summary["radio"]["dropped"]}, muted {number(summary["radio"]["muted_s"], ".1f")} s')
+    for user in summary['users']:
+        say(f'user {user["id"]}: required {decibel(user["required_sinr_db"])}, designed at least '
+            f'{decibel(user["designed_sinr_db"]["min"])}, seen median '
+            f'{decibel(user["seen_sinr_db"]["p50"])}, 1 % below '
+            f'{decibel(user["seen_sinr_db"]["p01"])}')
+    for target in summary['targets']:
+        say(f'target {target["id"]}: root-CRB median {length(target["root_crb_m"]["p50"])}, '
+            f'isotropic {length(target["isotropic_root_crb_m"]["p50"])}')
+    written = [name for name in ('summary.json', 'scene.png', 'timeline.png', 'recording', 'logs')
+               if (out.path / name).exists()]
+    say(f'in {out.path}: {", ".join(written)}')
+    for death in summary['nodes_died']:
+        for line in death['last_lines']:
+            say(f'  {death["node"]}: {line}', 'dim')
+    for reason in summary['verdict']['reasons']:
+        say(f'NOT MET: {reason}', 'bold red')
+    if summary['interrupted']:
+        say('interrupted', 'bold yellow')
+    elif summary['verdict']['passed']:
+        say('all conditions met', 'bold green')
