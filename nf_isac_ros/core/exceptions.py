@@ -1,0 +1,68 @@
+"""Errors of the core; a node maps each to a fallback, a diagnostic and one throttled warning."""
+
+
+class NfIsacError(Exception):
+    """
+    Base of all errors that this package raises on purpose.
+
+    Attributes
+    ----------
+    reason : str
+        A few lower-case words joined by hyphens, by which diagnostics count the error.
+
+    """
+
+    reason = 'error'
+
+
+class ArrayError(NfIsacError, ValueError):
+    """An antenna array that cannot be: no elements, wrong shape, not finite."""
+
+    reason = 'bad-array'
+
+
+class SceneError(NfIsacError, ValueError):
+    """
+    A scene for which no channel or bound exists.
+
+    Parameters
+    ----------
+    message : str
+        Names the key, the value and what is allowed.
+    reason : str
+        How diagnostics count it.
+    body : str
+        Id of the body at fault, or empty.
+
+    """
+
+    def __init__(self, message: str, reason: str = 'bad-scene', body: str = '') -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.body = body
+
+
+class InfeasibleError(NfIsacError):
+    """
+    The required SINRs cannot be met with the given power.
+
+    Attributes
+    ----------
+    max_common_sinr_scale_db : float
+        By how much every threshold would have to move to become feasible [dB]; negative.
+
+    """
+
+    reason = 'infeasible-sinr'
+
+    def __init__(self, max_common_sinr_scale_db: float) -> None:
+        super().__init__(
+            'the required SINRs cannot be met: every threshold would have to move by '
+            f'{max_common_sinr_scale_db:.4f} dB')
+        self.max_common_sinr_scale_db = max_common_sinr_scale_db
+
+
+class SolverError(NfIsacError, RuntimeError):
+    """A solver ended without a usable point."""
+
+    reason = 'solver-failed'

@@ -1,0 +1,283 @@
+"""What is to be designed for: arrays, radio, targets and users at one instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.arrays import AntennaArray
+from nf_isac_ros.core.exceptions import SceneError
+
+Vector = NDArray[np.float64]
+ComplexVector = NDArray[np.complex128]
+
+
+def _finite_point(value: object, key: str, body: str) -> Vector:
+    point = np.array(value, dtype=float)
+    if point.shape != (3,) or not np.isfinite(point).all():
+        raise SceneError(
+            f'{key} of {body!r} is {np.array2string(point, separator=", ")}, '
+            'must be three finite numbers [m]', 'not-finite', body)
+    point.setflags(write=False)
+    return point
+
+
+@dataclass(frozen=True)
+class PointTarget:
+    """
+    A point scatterer.
+
+    Attributes
+    ----------
+    id : str
+        Unique among the targets.
+    position : ndarray, shape (3,)
+        In the scene frame [m].
+    reflection : complex
+        Complex reflection coefficient b; dimensionless.
+    weight : float
+        Weight of the target's bound in the objective.
+
+    """
+
+    id: str
+    position: Vector
+    reflection: complex = 1.0 + 0.0j
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        object.__setattr__(self, 'position', _finite_point(self.position, 'position', self.id))
+        if not np.isfinite(self.reflection):
+            raise SceneError(f'reflection of {self.id!r} is {self.reflection}, must be finite',
+                             'not-finite', self.id)
+        if not (np.isfinite(self.weight) and self.weight > 0):
+            raise SceneError(f'weight of {self.id!r} is {self.weight}, must be positive',
+                             'bad-weight', self.id)
+
+
+@dataclass(frozen=True)
+class ScatteredPath:
+    """
+    A path from the array to a user by way of a target, Eq. (51) of Hua, Xu, Zhang.
+
+    Attributes
+    ----------
+    target : str
+        Id of the target.
+    coefficient : complex
+        Dimensionless factor eta on the target's conjugate transmit response.
+
+    """
+
+    target: str
+    coefficient: complex
+
+
+@dataclass(frozen=True)
+class User:
+    """
+    A single-antenna receiver with a guaranteed SINR.
+
+    Attributes
+    ----------
+    id : str
+        Unique among the users.
+    min_sinr_db : float
+        Required SINR [dB].
+    position : ndarray, shape (3,), or None
+        In the scene frame [m]; None if the user is known by its channel.
+    channel : ndarray, shape (N,), or None
+        Channel h of a user without a position; it receives h^H x.
+    noise_power : float or None
+        Receiver noise [W]; None: that of the radio.
+    scattered : tuple of ScatteredPath
+        Further paths, added to the line of sight.
+
+    """
+
+    id: str
+    min_sinr_db: float
+    position: Vector | None = None
+    channel: ComplexVector | None = None
+    noise_power: float | None = None
+    scattered: tuple[ScatteredPath, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if (self.position is None) == (self.channel is None):
+            raise SceneError(
+                f'user {self.id!r} must have either a position or a channel',
+                'no-channel', self.id)
+        if self.position is not None:
+            object.__setattr__(
+                self, 'position', _finite_point(self.position, 'position', self.id))
+        if self.channel is not None:
+            channel = np.array(self.channel, dtype=complex)
+            if channel.ndim != 1 or not np.isfinite(channel).all():
+                raise SceneError(f'channel of {self.id!r} must be a finite vector',
+                                 'not-finite', self.id)
+            if not channel.any():
+                raise SceneError(f'channel of {self.id!r} is zero', 'no-channel', self.id)
+            channel.setflags(write=False)
+            object.__setattr__(self, 'channel', channel)
+        if not np.isfinite(self.min_sinr_db):
+            raise SceneError(f'min_sinr_db of {self.id!r} is {self.min_sinr_db}, must be finite',
+                             'not-finite', self.id)
+        if self.noise_power is not None and not (
+                np.isfinite(self.noise_power) and self.noise_power > 0):
+            raise SceneError(
+                f'noise power of {self.id!r} is {self.noise_power} W, must be positive',
+                'bad-noise', self.id)
+
+
+@dataclass(frozen=True)
+class SensingNoise:
+    """
+    Covariance Q of noise and interference at the receive array.
+
+    Exactly one of the three is given; the first is the power of white noise.
+
+    Attributes
+    ----------
+    power : float or None
+        Per element [W].
+    diagonal : ndarray, shape (M,), or None
+        Per element [W].
+    covariance : ndarray, shape (M, M), or None
+        Hermitian, positive definite [W].
+
+    """
+
+    power: float | None = None
+    diagonal: Vector | None = None
+    covariance: NDArray[np.complex128] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that exactly one form is given and that it is positive definite."""
+        given = [x is not None for x in (self.power, self.diagonal, self.covariance)]
+        if sum(given) != 1:
+            raise SceneError('sensing noise: give one of power, diagonal, covariance', 'bad-noise')
+        if self.power is not None and not (np.isfinite(self.power) and self.power > 0):
+            raise SceneError(f'sensing noise power is {self.power} W, must be positive',
+                             'bad-noise')
+        if self.diagonal is not None:
+            diagonal = np.array(self.diagonal, dtype=float)
+            if diagonal.ndim != 1 or not (np.isfinite(diagonal) & (diagonal > 0)).all():
+                raise SceneError('sensing noise diagonal: every entry must be positive [W]',
+                                 'bad-noise')
+            object.__setattr__(self, 'diagonal', diagonal)
+        if self.covariance is not None:
+            covariance = np.array(self.covariance, dtype=complex)
+            scale = np.abs(covariance).max() if covariance.size else 0.0
+            if (covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]
+                    or not np.isfinite(covariance).all()
+                    or np.abs(covariance - covariance.conj().T).max() > 1e-9 * scale):
+                raise SceneError('sensing noise covariance must be square, finite and Hermitian',
+                                 'bad-noise')
+            try:
+                np.linalg.cholesky(covariance)
+            except np.linalg.LinAlgError:
+                raise SceneError('sensing noise covariance must be positive definite',
+                                 'bad-noise') from None
+            object.__setattr__(self, 'covariance', covariance)
+
+    def check_size(self, n_elements: int) -> None:
+        """Raise SceneError unless the noise fits a receive array of so many elements."""
+        given = self.diagonal if self.diagonal is not None else self.covariance
+        if given is not None and len(given) != n_elements:
+            raise SceneError(
+                f'sensing noise is given for {len(given)} elements, the receive array has '
+                f'{n_elements}', 'bad-noise')
+
+
+@dataclass(frozen=True)
+class Radio:
+    """
+    What the radio can do.
+
+    Attributes
+    ----------
+    wavelength : float
+        [m].
+    power : float
+        Power budget P_T [W].
+    symbols : int
+        Snapshot count L: symbols per sensing period.
+    user_noise : float
+        Noise power at each user that names none of its own [W].
+    sensing_noise : SensingNoise
+        Noise covariance at the receive array.
+    bandwidth : float or None
+        [Hz]; used by range bounds of extended targets.
+
+    """
+
+    wavelength: float
+    power: float
+    symbols: int
+    user_noise: float
+    sensing_noise: SensingNoise
+    bandwidth: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for key in ('wavelength', 'power', 'symbols', 'user_noise'):
+            value = getattr(self, key)
+            if not (np.isfinite(value) and value > 0):
+                raise SceneError(f'radio {key} is {value}, must be positive', 'bad-radio')
+
+
+@dataclass(frozen=True)
+class Scene:
+    """
+    One instant to be designed for.
+
+    Attributes
+    ----------
+    transmit_array, receive_array : AntennaArray
+        The same object for a monostatic radio.
+    radio : Radio
+    targets : tuple of PointTarget
+        May be empty: then the users' SINR is maximised.
+    users : tuple of User
+        May be empty: then all power goes to sensing.
+    stamp : float
+        Time that the scene is for [s], in the caller's clock; 0 where time plays no role.
+
+    """
+
+    transmit_array: AntennaArray
+    receive_array: AntennaArray
+    radio: Radio
+    targets: tuple[PointTarget, ...] = ()
+    users: tuple[User, ...] = ()
+    stamp: float = field(default=0.0, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check ids, sizes and references."""
+        for role, bodies in (('target', self.targets), ('user', self.users)):
+            ids = [body.id for body in bodies]
+            for body_id in ids:
+                if ids.count(body_id) > 1:
+                    raise SceneError(f'{role} id {body_id!r} is there {ids.count(body_id)} times, '
+                                     'must be unique', 'duplicate-id', body_id)
+        self.radio.sensing_noise.check_size(len(self.receive_array))
+        target_ids = {target.id for target in self.targets}
+        for user in self.users:
+            if user.channel is not None and len(user.channel) != len(self.transmit_array):
+                raise SceneError(
+                    f'channel of {user.id!r} has {len(user.channel)} entries, the transmit array '
+                    f'has {len(self.transmit_array)} elements', 'bad-channel', user.id)
+            for path in user.scattered:
+                if path.target not in target_ids:
+                    raise SceneError(
+                        f'scattered path of {user.id!r} names target {path.target!r}, must be '
+                        f'one of {sorted(target_ids)}', 'unknown-target', user.id)
+
+    @property
+    def monostatic(self) -> bool:
+        """Tell whether transmit and receive elements coincide."""
+        return self.transmit_array.same_elements(self.receive_array)
