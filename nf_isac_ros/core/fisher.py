@@ -1,0 +1,228 @@
+"""Fisher information of target positions as a linear map of the transmit covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from nf_isac_ros.core.scene import SensingNoise
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+# An eigenvalue of the Jacobi-scaled Fisher matrix below this is rounding: the parameter cannot
+# be estimated.
+SINGULAR = 1e-14
+
+
+def whiten(noise: SensingNoise, responses: Complex) -> Complex:
+    """
+    Apply the inverse square root of the noise covariance to receive responses.
+
+    Parameters
+    ----------
+    noise : SensingNoise
+    responses : ndarray, shape (M, n)
+
+    Returns
+    -------
+    ndarray, shape (M, n)
+        L^-1 times the responses, Q = L L^H [1/sqrt(W)].
+
+    """
+    if noise.power is not None:
+        return responses / np.sqrt(noise.power)
+    if noise.diagonal is not None:
+        return responses / np.sqrt(noise.diagonal)[:, None]
+    assert noise.covariance is not None
+    factor = np.linalg.cholesky(noise.covariance)
+    return solve_triangular(factor, responses, lower=True, check_finite=False)
+
+
+def decorrelate(response: Complex, derivative: Complex) -> Complex:
+    """
+    Remove from each derivative its part along the response itself.
+
+    Parameters
+    ----------
+    response : ndarray, shape (N, K)
+    derivative : ndarray, shape (3, N, K)
+
+    Returns
+    -------
+    ndarray, shape (3, N, K)
+        Derivatives orthogonal to the response of the same target.
+
+    Notes
+    -----
+    A multiple of the response in a derivative only adds multiples of the directions of Re b and
+    Im b to a position direction, which changes neither the bound on the position nor the spanned
+    subspace; without it the nearly singular radial phase term is gone.
+
+    """
+    power = np.einsum('nk,nk->k', response.conj(), response).real
+    along = np.einsum('nk,unk->uk', response.conj(), derivative) / power
+    # Twice: once leaves the rounding of a large part that was taken off.
+    out = derivative - response * along[:, None, :]
+    along = np.einsum('nk,unk->uk', response.conj(), out) / power
+    out -= response * along[:, None, :]
+    return out
+
+
+def stack(response: Complex, derivative: Complex) -> Complex:
+    """Columns [response, d/dx, d/dy, d/dz] of all targets, shape (N, 4 K)."""
+    return np.concatenate([response[None], derivative]).transpose(1, 0, 2).reshape(
+        response.shape[0], -1)
+
+
+@dataclass(frozen=True)
+class FisherMap:
+    """
+    Fisher matrix of [x_1..x_K, y_1..y_K, z_1..z_K, Re b_1..K, Im b_1..K], linear in R_X.
+
+    Attributes
+    ----------
+    receive_gram : ndarray, shape (4 K, 4 K)
+        A^H Q^-1 A of the stacked receive responses.
+    transmit : ndarray, shape (n, 4 K)
+        conj(V) of the stacked transmit responses, or its coordinates in a basis of the transmit
+        space; the map takes covariances in the same coordinates.
+    reflections : ndarray, shape (K,)
+        Complex reflection coefficients b.
+    symbols : float
+        Snapshot count L.
+    scale : ndarray, shape (5 K,)
+        Units of the parameters: entry (i, j) of the Fisher matrix is multiplied by
+        scale_i scale_j.
+
+    Notes
+    -----
+    Proposition 1 of Hua, Xu, Zhang in the form F_ij = 2 L Re tr(D_i^H Q^-1 D_j R_X), where
+    D_i = A C_i V^T is the derivative of sum_k b_k a_k v_k^T by parameter i. So only the two Gram
+    matrices A^H Q^-1 A and V^T R_X conj(V) enter.
+
+    """
+
+    receive_gram: Complex
+    transmit: Complex
+    reflections: Complex
+    symbols: float
+    scale: Real
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets K."""
+        return len(self.reflections)
+
+    @cached_property
+    def selectors(self) -> Complex:
+        """The matrices C_i, scaled, shape (5 K, 4 K, 4 K)."""
+        n = self.n_targets
+        selectors = np.zeros((5, n, 4, n, 4, n), dtype=complex)
+        for k, reflection in enumerate(self.reflections):
+            for u in range(3):
+                selectors[u, k, u + 1, k, 0, k] = reflection
+                selectors[u, k, 0, k, u + 1, k] = reflection
+            selectors[3, k, 0, k, 0, k] = 1.0
+            selectors[4, k, 0, k, 0, k] = 1.0j
+        factors = np.sqrt(2.0 * self.symbols) * self.scale
+        return selectors.reshape(5 * n, 4 * n, 4 * n) * factors[:, None, None]
+
+    @cached_property
+    def _filtered(self) -> Complex:
+        """Receive Gram times selectors, shape (5 K, 4 K, 4 K)."""
+        return self.receive_gram @ self.selectors
+
+    def of_gram(self, gram: Complex) -> Real:
+        """Fisher matrix (5 K, 5 K) for V^T R_X conj(V) = gram, shape (4 K, 4 K) [W]."""
+        n = len(self.selectors)
+        fisher = (self.selectors.conj().reshape(n, -1)
+                  @ (self._filtered @ gram).reshape(n, -1).T).real
+        return 0.5 * (fisher + fisher.T)
+
+    def of_factor(self, factor: Complex) -> Real:
+        """Fisher matrix (5 K, 5 K) for R_X = B B^H, B of shape (n, r) [sqrt(W)]."""
+        seen = factor.conj().T @ self.transmit
+        return self.of_gram(seen.conj().T @ seen)
+
+    def of_covariance(self, covariance: Complex | Real) -> Real:
+        """Fisher matrix (5 K, 5 K) for a covariance (n, n) [W]."""
+        return self.of_gram(self.transmit.conj().T @ covariance @ self.transmit)
+
+    def adjoint(self, weights: Real) -> Complex:
+        """
+        Adjoint of the map.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (5 K, 5 K)
+            Symmetric matrix Y.
+
+        Returns
+        -------
+        ndarray, shape (n, n)
+            The Hermitian matrix C with Re tr(C R) = tr(Y F(R)) for every Hermitian R.
+
+        """
+        n = len(self.selectors)
+        mixed = (weights @ self._filtered.reshape(n, -1)).reshape(self.selectors.shape)
+        inner = np.einsum('imn,imp->np', self.selectors.conj(), mixed)
+        inner = 0.5 * (inner + inner.conj().T)
+        return self.transmit @ inner @ self.transmit.conj().T
+
+    def coefficients(self) -> Complex:
+        """Hermitian matrices A_ij with F_ij(R) = Re tr(A_ij R), shape (5 K, 5 K, n, n)."""
+        inner = np.einsum('imn,jmp->ijnp', self.selectors.conj(), self._filtered)
+        outer = self.transmit @ inner @ self.transmit.conj().T
+        return 0.5 * (outer + outer.conj().swapaxes(-1, -2))
+
+
+def position_bounds(fisher: Real, n_targets: int) -> Real:
+    """
+    Cramér-Rao bounds of the targets' positions.
+
+    Parameters
+    ----------
+    fisher : ndarray, shape (5 K, 5 K)
+        Fisher matrix in physical units.
+    n_targets : int
+        K.
+
+    Returns
+    -------
+    ndarray, shape (K, 3, 3)
+        Bounds on the covariance of each position [m^2]; infinite if the matrix is singular.
+
+    """
+    inverse = jacobi_inverse(fisher)
+    if inverse is None:
+        return np.full((n_targets, 3, 3), np.inf)
+    blocks = inverse[:3 * n_targets, :3 * n_targets].reshape(3, n_targets, 3, n_targets)
+    return np.stack([blocks[:, k, :, k] for k in range(n_targets)]) if n_targets else np.zeros(
+        (0, 3, 3))
+
+
+def jacobi_inverse(fisher: Real) -> Real | None:
+    """
+    Inverse of a Fisher matrix whose entries span many decades.
+
+    Returns None if it is singular: some parameter cannot be estimated.
+    """
+    diagonal = np.diag(fisher)
+    if not (np.isfinite(fisher).all() and (diagonal > 0).all()):
+        return None
+    scale = 1.0 / np.sqrt(diagonal)
+    scaled = fisher * scale[:, None] * scale
+    try:
+        factor = cho_factor(scaled, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        return None
+    # The pivots of the Cholesky factor are the conditional information of the parameters.
+    if np.diag(factor[0]).min() ** 2 < SINGULAR:
+        return None
+    inverse = cho_solve(factor, np.eye(len(fisher)), check_finite=False)
+    return 0.5 * (inverse + inverse.T) * scale[:, None] * scale
