@@ -1,0 +1,227 @@
+"""From covariances to beams: rank-one recovery, repair, sensing beams, and what beams achieve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.problem import Problem
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+# Sensing beams with less than this fraction of the power budget are not worth a column.
+NEGLIGIBLE_POWER = 1e-9
+# Repaired designs exceed each required SINR by this ratio, so that rounding in the recomputation
+# at full size cannot turn "met" into "missed".
+SINR_MARGIN = 1e-10
+
+
+def sinr(channels: Complex, communication: Complex, sensing: Complex, noise: Real) -> Real:
+    """
+    SINR of each user, sensing beams counted as interference.
+
+    Parameters
+    ----------
+    channels : ndarray, shape (N, U)
+        Channels h; user u receives h_u^H x.
+    communication : ndarray, shape (N, U)
+        Beam u carries the data of user u [sqrt(W)].
+    sensing : ndarray, shape (N, r)
+        Beams without data [sqrt(W)].
+    noise : ndarray, shape (U,)
+        Noise power at each user [W].
+
+    Returns
+    -------
+    ndarray, shape (U,)
+        Linear.
+
+    Notes
+    -----
+    Eq. (10) of Hua, Xu, Zhang.
+
+    """
+    received = np.abs(channels.conj().T @ communication) ** 2
+    wanted = np.diag(received).copy()
+    # Summed without the wanted beam: subtracting it afterwards loses the interference in rounding.
+    np.fill_diagonal(received, 0.0)
+    interference = received.sum(axis=1)
+    interference += (np.abs(channels.conj().T @ sensing) ** 2).sum(axis=1)
+    return wanted / (interference + noise)
+
+
+@dataclass(frozen=True)
+class ReducedBeams:
+    """
+    Beams in the coordinates of the reduced basis, for a power budget of 1.
+
+    Attributes
+    ----------
+    communication : ndarray, shape (d, U)
+    sensing : ndarray, shape (d, r)
+
+    """
+
+    communication: Complex
+    sensing: Complex
+
+    @property
+    def covariance(self) -> Complex:
+        """Covariance S of the signal, shape (d, d)."""
+        beams = np.hstack([self.communication, self.sensing])
+        return beams @ beams.conj().T
+
+    @property
+    def power(self) -> float:
+        """Total power as a fraction of the budget."""
+        return float(np.linalg.norm(self.communication) ** 2 + np.linalg.norm(self.sensing) ** 2)
+
+    def with_full_power(self) -> ReducedBeams:
+        """Scale all beams so that they use the whole budget; no SINR falls."""
+        scale = 1.0 / np.sqrt(self.power)
+        return ReducedBeams(self.communication * scale, self.sensing * scale)
+
+
+def no_beams(problem: Problem) -> Complex:
+    """Matrix (d, 0): no sensing."""
+    return np.zeros((problem.dimension, 0), dtype=np.complex128)
+
+
+def factor(covariance: Complex) -> Complex:
+    """
+    Split a covariance into beams by its eigenvalues, the strongest first.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (d, d)
+        Hermitian; negative eigenvalues, which are rounding, are dropped.
+
+    Returns
+    -------
+    ndarray, shape (d, r)
+        Orthogonal columns; those below NEGLIGIBLE_POWER are left out.
+
+    """
+    values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.conj().T))
+    keep = np.flatnonzero(values > NEGLIGIBLE_POWER)[::-1]
+    return vectors[:, keep] * np.sqrt(values[keep])
+
+
+def split(problem: Problem, covariance: Complex, user_parts: Complex) -> ReducedBeams:
+    """
+    Split a covariance into one beam per user and sensing beams.
+
+    Parameters
+    ----------
+    problem : Problem
+    covariance : ndarray, shape (d, d)
+        S, positive semidefinite.
+    user_parts : ndarray, shape (U, d)
+        Rows W_u g_u, where W_u is the part of S that carries the data of user u.
+
+    Returns
+    -------
+    ReducedBeams
+        w_u = W_u g_u / sqrt(g_u^H W_u g_u), and the eigenvectors of what is left.
+
+    Notes
+    -----
+    Proposition 3 of Hua, Xu, Zhang: W_u - w_u w_u^H stays positive semidefinite and unseen by
+    user u, so the SINRs and the covariance stay as they were.
+
+    """
+    g = problem.user_channels
+    gains = np.einsum('ud,du->u', user_parts.conj(), g).real
+    beams = (user_parts / np.sqrt(np.maximum(gains, np.finfo(float).tiny))[:, None]).T
+    return ReducedBeams(beams, factor(covariance - beams @ beams.conj().T))
+
+
+def user_shares(problem: Problem, covariance: Complex, parts: Complex) -> Complex:
+    """
+    Recover W_u g_u from the compact form.
+
+    Parameters
+    ----------
+    problem : Problem
+    covariance : ndarray, shape (d, d)
+        S.
+    parts : ndarray, shape (U, U, U)
+        X_u = G^H W_u G.
+
+    Returns
+    -------
+    ndarray, shape (U, d)
+        Rows W_u g_u, W_u = S G M^+ X_u M^+ G^H S with M = G^H S G.
+
+    """
+    g = problem.user_channels
+    seen = covariance @ g
+    inner = g.conj().T @ seen
+    projected = seen @ np.linalg.pinv(0.5 * (inner + inner.conj().T), rcond=1e-12, hermitian=True)
+    return np.stack([
+        projected @ (part @ (projected.conj().T @ g[:, u])) for u, part in enumerate(parts)])
+
+
+def slack(problem: Problem, beams: ReducedBeams) -> Real:
+    """
+    How far each SINR constraint is from being active, relative to the noise.
+
+    Returns
+    -------
+    ndarray, shape (U,)
+        (1 + 1/Gamma_u) |g_u^H w_u|^2 - g_u^H S g_u - noise_u, over noise_u; negative if violated.
+
+    """
+    g = problem.user_channels
+    received = np.abs(g.conj().T @ beams.communication) ** 2
+    wanted = np.diag(received) / problem.sinr
+    np.fill_diagonal(received, 0.0)
+    interference = received.sum(axis=1) + (np.abs(g.conj().T @ beams.sensing) ** 2).sum(axis=1)
+    return (wanted - interference) / problem.user_noise - 1.0
+
+
+def repair(problem: Problem, beams: ReducedBeams) -> ReducedBeams:
+    """
+    Make beams meet the power budget and every SINR.
+
+    Solvers return points that miss an SINR by 1e-7 to 1e-5. Constraints are linear in the
+    covariances, so a mixture with the least-power beams, scaled up to the full budget and hence
+    strictly feasible, meets them; a rank-one recovery turns the mixture into beams again.
+
+    Parameters
+    ----------
+    problem : Problem
+        Feasible.
+    beams : ReducedBeams
+
+    Returns
+    -------
+    ReducedBeams
+        With the whole budget used and every SINR met.
+
+    """
+    beams = beams.with_full_power()
+    users = problem.least_power
+    if users is None or not len(problem.sinr):
+        return beams
+    # The required interior: SINR_MARGIN, or half of what the scene leaves near infeasibility.
+    room = 1.0 / users.power - 1.0
+    wanted = min(SINR_MARGIN, 0.5 * room)
+    missing = wanted - slack(problem, beams)
+    if missing.max() <= 0:
+        return beams
+    safe = ReducedBeams(users.beams, no_beams(problem)).with_full_power()
+    # slack is affine in the mixture: (1 - t) slack + t room >= wanted.
+    share = min(1.0, float(np.max(missing / (missing + room - wanted), initial=0.0)))
+    if share >= 1.0:
+        return safe
+    covariance = (1 - share) * beams.covariance + share * safe.covariance
+    g = problem.user_channels
+    parts = np.stack([
+        (1 - share) * mine * (mine.conj() @ g[:, u]) + share * other * (other.conj() @ g[:, u])
+        for u, (mine, other) in enumerate(zip(
+            beams.communication.T, safe.communication.T, strict=True))])
+    return split(problem, covariance, parts).with_full_power()

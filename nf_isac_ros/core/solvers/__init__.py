@@ -1,0 +1,1 @@
+"""Ways to solve the designs: one file per solver."""
