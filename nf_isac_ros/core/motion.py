@@ -24,7 +24,7 @@ class MotionError(NfIsacError, ValueError):
 def _point(value: ArrayLike, key: str) -> Vector:
     point = np.array(value, dtype=float)
     if point.shape != (3,) or not np.isfinite(point).all():
-        raise MotionError(f'{key} is {value}, must be three finite numbers [m]')
+        raise MotionError(f'{key} is {value!r}, must be three finite numbers [m]')
     point.setflags(write=False)
     return point
 

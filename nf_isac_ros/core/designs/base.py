@@ -1,0 +1,58 @@
+"""What a design is: a problem in, beams and a certified bound out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nf_isac_ros.core.beams import ReducedBeams
+from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.solution import TargetReport, UserReport
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    Beams of a design before they are recomputed at full size.
+
+    Attributes
+    ----------
+    beams : ReducedBeams
+        Feasible.
+    bound : float
+        Certified bound on the objective of any feasible design; NaN if there is none.
+    iterations : int
+        Of the solver.
+
+    """
+
+    beams: ReducedBeams
+    bound: float
+    iterations: int = 0
+
+
+@dataclass(frozen=True)
+class Design:
+    """
+    A design problem and the way to solve it.
+
+    Attributes
+    ----------
+    name : str
+        As in scene files and messages.
+    minimise : bool
+        Whether the objective is to be small.
+    needs_targets : bool
+        Whether the objective means nothing without targets.
+    solve : callable
+        (problem, gap, budget in s or None) -> Outcome; raises InfeasibleError, SolverError.
+    objective : callable
+        (problem, target reports, user reports) -> value, recomputed from what the beams achieve.
+
+    """
+
+    name: str
+    minimise: bool
+    needs_targets: bool
+    solve: Callable[[Problem, float, float | None], Outcome]
+    objective: Callable[[Problem, Sequence[TargetReport], Sequence[UserReport]], float]

@@ -1,0 +1,151 @@
+"""The outcome of a design, recomputed from the beams themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Quality(IntEnum):
+    """How good a design is; the values are those of DesignStatus.OUTCOME_*."""
+
+    OPTIMAL = 0
+    """Certified within the gap that was asked for."""
+    EARLY = 1
+    """Feasible and certified, but not within the gap that was asked for."""
+    FALLBACK = 2
+    """A lesser design; `Solution.reason` says why."""
+    MUTE = 3
+    """No beams; `Solution.reason` says why."""
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """
+    What the beams achieve at one target.
+
+    Attributes
+    ----------
+    id : str
+    position : ndarray, shape (3,)
+        In the scene frame [m].
+    crb : ndarray, shape (3, 3)
+        Cramér-Rao bound on the covariance of the estimated position [m^2]; infinite if the
+        position cannot be estimated.
+    isotropic_crb : float
+        Trace of the bound for isotropic transmission of the same power budget [m^2].
+    illumination : float
+        Power at the target, v^T R_X conj(v) [W], Eq. (24) of Hua, Xu, Zhang.
+    echo_power : float
+        |a|^2 |b|^2 times the illumination [W], Eq. (25), corrected.
+    near_field : bool
+        Within the Rayleigh distance of the transmit or the receive array.
+
+    """
+
+    id: str
+    position: NDArray[np.float64]
+    crb: NDArray[np.float64]
+    isotropic_crb: float
+    illumination: float
+    echo_power: float
+    near_field: bool
+
+
+@dataclass(frozen=True)
+class UserReport:
+    """
+    What the beams achieve at one user.
+
+    Attributes
+    ----------
+    id : str
+    required_sinr_db, sinr_db : float
+        [dB]; minus infinity without a beam.
+
+    """
+
+    id: str
+    required_sinr_db: float
+    sinr_db: float
+
+    @property
+    def violation_db(self) -> float:
+        """By how much the requirement is missed [dB]; negative if it is met."""
+        return self.required_sinr_db - self.sinr_db
+
+
+@dataclass(frozen=True)
+class Solution:
+    """
+    Beams and what they achieve.
+
+    Attributes
+    ----------
+    design : str
+        Name of the design that made the beams.
+    quality : Quality
+    reason : str
+        Why the quality is FALLBACK or MUTE; empty otherwise.
+    communication : ndarray, shape (N, U)
+        One beam per user, in the order of the scene [sqrt(W)].
+    sensing : ndarray, shape (N, r)
+        Beams without data [sqrt(W)].
+    targets : tuple of TargetReport
+    users : tuple of UserReport
+    objective, bound, gap : float
+        Achieved objective, certified bound on it, abs(objective - bound) / abs(objective); NaN if
+        there is none.
+    sum_crb, isotropic_sum_crb : float
+        Sum of the traces of the targets' bounds, and the same for isotropic transmission [m^2].
+    power, power_limit : float
+        [W].
+    covariance_eigenvalues : ndarray, shape (d,)
+        Of R_X on the reduced subspace, falling [W].
+    subspace_dimension : int
+        Dimension d of the reduced subspace.
+    iterations : int
+        Of the solver.
+    warm : bool
+        The solver was started from an earlier solution.
+    times_ms : mapping of str to float
+        Wall time of each stage [ms].
+
+    """
+
+    design: str
+    quality: Quality
+    reason: str
+    communication: NDArray[np.complex128]
+    sensing: NDArray[np.complex128]
+    targets: tuple[TargetReport, ...]
+    users: tuple[UserReport, ...]
+    objective: float
+    bound: float
+    gap: float
+    sum_crb: float
+    isotropic_sum_crb: float
+    power: float
+    power_limit: float
+    covariance_eigenvalues: NDArray[np.float64]
+    subspace_dimension: int
+    iterations: int = 0
+    warm: bool = False
+    times_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> NDArray[np.complex128]:
+        """All beams, communication first, shape (N, U + r) [sqrt(W)]."""
+        return np.hstack([self.communication, self.sensing])
+
+    @property
+    def max_violation(self) -> float:
+        """Largest violation of power (relative) and SINR (ratio minus one); 0 if there is none."""
+        worst = max(0.0, self.power / self.power_limit - 1.0)
+        for user in self.users:
+            worst = max(worst, float(np.expm1(np.log(10.0) / 10.0 * user.violation_db)))
+        return worst
