@@ -257,4 +257,5 @@ def decibels(ratio: ArrayLike, floor: float, ceiling: float) -> Vector:
 
     """
     with np.errstate(divide='ignore', invalid='ignore'):
-        return np.clip(10.0 * np.log10(np.asarray(ratio, dtype=float)), floor, ceiling)
+        level: Vector = 10.0 * np.log10(np.asarray(ratio, dtype=float))
+    return level.clip(floor, ceiling)
