@@ -28,7 +28,7 @@ def crb_bound(problem: Problem, weights: Real, multipliers: Real) -> float:
     weights : ndarray, shape (5 K, 3 K)
         Any matrix V; tight at V = F^-1 E of an optimum.
     multipliers : ndarray, shape (U,)
-        Any mu >= 0; tight at the multipliers of the SINR constraints
+        Any mu >= 0, on the scale of the weights; tight at the multipliers of the SINR constraints
         (1 + 1/Gamma_u) g_u^H W_u g_u >= g_u^H S g_u + noise_u of an optimum.
 
     Returns

@@ -225,7 +225,8 @@ def solve_crb(problem: Problem, gap: float, budget: float | None = None) -> Comp
         multipliers = z[program.spans[sinr_rows]] * row_scale * sinr * total
     weights = _dual_weights(
         symmetric_from_vector(z[program.spans[information]]),
-        symmetric_from_vector(z[program.spans[epigraph]]), whitening, n_position, norms)
+        symmetric_from_vector(z[program.spans[epigraph]]), whitening, n_position,
+        total / norms)
     return CompactPoint(covariance, parts, weights, multipliers, int(solution.iterations), status)
 
 
@@ -297,12 +298,12 @@ def _sinr_rows(sinr: Real, scalings: list[Real]) -> Real:
 
 
 def _dual_weights(information: Real, epigraph: Real, whitening: Real, n_position: int,
-                  norms: Real) -> Real | None:
+                  scale: Real) -> Real | None:
     """Estimate V = F^-1 E from the multipliers of the two matrix inequalities."""
     rows = information[:, -n_position:]
     try:
         inner = np.linalg.solve(rows[-n_position:], -epigraph[:n_position, n_position:])
     except np.linalg.LinAlgError:
         return None
-    weights: Real = whitening.T @ rows @ inner / norms
+    weights: Real = whitening.T @ rows @ inner * scale
     return weights if bool(np.isfinite(weights).all()) else None
