@@ -46,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument('--seed', type=int, metavar='N', help="seed of the scenario's noise")
     parser.add_argument('--set', action='append', default=[], dest='settings',
                         metavar='NODE.PARAM=VALUE', help='set a node parameter; repeatable')
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
