@@ -18,7 +18,7 @@ RECORDER = 'bag_recorder'
 SCENARIO, PLAYER = 'scenario', 'bag_player'
 NODES = (SCENARIO, PLAYER, *LIFECYCLE_NODES, 'markers', RECORDER)
 
-DEFAULT_SCENARIO = 'two_targets_two_users'
+DEFAULT_SCENARIO = 'crossing'
 
 # Domains whose ports are below those that Linux hands out to anybody.
 DOMAINS = range(1, 102)

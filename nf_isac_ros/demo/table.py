@@ -244,7 +244,8 @@ def status_line(shot: Snapshot) -> str:
     parts += [f'{user.id} {number(user.sinr_db, ".1f")}/'
               f'{number(seen[user.id].sinr_db if user.id in seen else math.nan, ".1f")} dB'
               for user in (shot.design.users if shot.design else ())]
-    parts += [f'{target.id} {length(target.root_crb)}' for target in shot.bounds]
+    parts += [f'{target.id} {length(target.root_crb)}'
+              for target in _current_bounds(shot).values()]
     parts.append(f'radio {radio_state(shot.radio)}')
     parts += [f'{name}: {shot.nodes.get(name, "died")}' for name in shot.dead]
     return ' | '.join(parts)
@@ -342,13 +343,9 @@ def _users(shot: Snapshot) -> RenderableType:
 
 def _targets(shot: Snapshot) -> RenderableType:
     table = _body_table('target', 'root-CRB', 'isotropic', 'gain', 'pose')
-    bounds = {target.id: target for target in shot.bounds}
-    bodies = _bodies(shot, TARGET)
-    designed = shot.design is not None and shot.design.published
+    bounds, bodies = _current_bounds(shot), _bodies(shot, TARGET)
     for target_id in sorted({*bounds, *bodies}):
-        # A body that is no longer designed for has no bound, whatever the last message said.
-        dropped = target_id in bodies and bodies[target_id].state == 'dropped'
-        target = bounds.get(target_id) if designed and not dropped else None
+        target = bounds.get(target_id)
         if target is None:
             table.add_row(target_id, '-', '-', '-', _pose(bodies.get(target_id)))
             continue
@@ -373,6 +370,15 @@ def _body_table(first: str, *others: str) -> Table:
 def _bodies(shot: Snapshot, role: str) -> dict[str, BodyState]:
     return {body.id: body for body in (shot.design.bodies if shot.design else ())
             if body.role == role}
+
+
+def _current_bounds(shot: Snapshot) -> dict[str, TargetBound]:
+    """Bounds of the targets that are designed for now, whatever the last CrbArray said."""
+    if shot.design is None or not shot.design.published:
+        return {}
+    bodies = _bodies(shot, TARGET)
+    return {target.id: target for target in shot.bounds
+            if target.id not in bodies or bodies[target.id].state != 'dropped'}
 
 
 def _judged(value: float, required: float) -> Text:
