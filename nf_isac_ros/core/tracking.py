@@ -2,8 +2,8 @@
 Track store: where every body will be at the time of transmission.
 
 Poses come in unsynchronised, with gaps; beams are designed for one instant that lies ahead. Each
-body is predicted to that instant with its velocity, which the source gives or a Kalman filter
-estimates.
+body is predicted to that instant with its velocity, which a Kalman filter estimates from the poses
+and, where the source gives them, from velocities.
 
 Notes
 -----
@@ -28,6 +28,11 @@ position, 50 % and 90 % quantile over all bodies [mm]:
 
 A smaller q suits the robots better still and the pedestrians worse: at q = 0.03 and 200 ms ahead
 1.6, 3.7 and 29.3, 51.6.
+
+A velocity that comes with a pose is one more measurement, with the variance
+`GIVEN_VELOCITY_VARIANCE`. It counts most while a body has few poses. It is not simply believed:
+the speed that the recorded golf cart states is wrong by up to 40 %, and 200 ms ahead its position
+is found within 111, 210 mm with that speed, 28, 45 mm with both, 24, 39 mm from the poses alone.
 """
 
 from __future__ import annotations
@@ -51,8 +56,8 @@ ACCELERATION_DENSITY = 0.3
 MEASUREMENT_VARIANCE = 2.5e-5
 # Variance of one velocity component before the second pose [m^2/s^2].
 INITIAL_VELOCITY_VARIANCE = 25.0
-# Variance of one component of a velocity that the source gives [m^2/s^2].
-GIVEN_VELOCITY_VARIANCE = 0.01
+# Variance of one component of a velocity that the source gives [m^2/s^2]: 0.5 m/s, see above.
+GIVEN_VELOCITY_VARIANCE = 0.25
 
 # A pose further than this from where it was expected [m], and further than so many standard
 # deviations, is a jump: another body under the same id, or a relocalisation.
@@ -154,7 +159,7 @@ class PoseSample:
     position : ndarray, shape (3,)
         In the world frame [m].
     velocity : ndarray, shape (3,), or None
-        In the world frame [m/s]; None: estimated from the poses.
+        In the world frame [m/s]; None: the source does not tell.
     position_covariance : ndarray, shape (3, 3), or None
         [m^2]; None: not known.
     orientation_xyzw : tuple of float or None
@@ -248,7 +253,7 @@ class PredictedBody:
     position : ndarray, shape (3,)
         Predicted, in the world frame [m].
     velocity : ndarray, shape (3,)
-        Given or estimated [m/s].
+        Estimated [m/s].
     position_covariance : ndarray, shape (3, 3)
         Of the predicted position; grows with the age [m^2].
     orientation_xyzw, reflection, min_sinr_db, kind, contour, size_scale
@@ -300,13 +305,13 @@ class _Track:
         else:
             self.velocity = sample.velocity
             self._vv = GIVEN_VELOCITY_VARIANCE
-        self._single = sample.velocity is None
+        self._single = True
 
     def update(self, sample: PoseSample, drop: float) -> bool:
         """Take a newer pose in; tell whether it was a jump."""
         step = sample.stamp - self.sample.stamp
         self.sample = sample
-        if sample.velocity is not None or step > drop:
+        if step > drop:
             self._restart(sample)
             return False
         expected = self.position + self.velocity * step
@@ -329,7 +334,19 @@ class _Track:
         self._pp, self._pv = noise * gain, pv * noise / total
         self._vv = vv - gain_v * pv
         self._single = False
+        if sample.velocity is not None:
+            self._take_velocity(sample.velocity)
         return False
+
+    def _take_velocity(self, velocity: Vector) -> None:
+        total = self._vv + GIVEN_VELOCITY_VARIANCE
+        gain, gain_v = self._pv / total, self._vv / total
+        innovation = velocity - self.velocity
+        self.position = self.position + gain * innovation
+        self.velocity = self.velocity + gain_v * innovation
+        self._pp -= gain * self._pv
+        self._pv *= GIVEN_VELOCITY_VARIANCE / total
+        self._vv *= GIVEN_VELOCITY_VARIANCE / total
 
     def _propagated(self, step: float) -> tuple[float, float, float]:
         """Variance of position, covariance, variance of velocity after a time [s]."""
@@ -342,12 +359,6 @@ class _Track:
         """Body at a time [s]."""
         sample = self.sample
         age = time - sample.stamp
-        if age <= settings.predict:
-            state = TrackState.FRESH
-        elif age <= settings.drop:
-            state = TrackState.HELD
-        else:
-            state = TrackState.DROPPED
         ahead = max(min(age, settings.predict), -settings.max_clock_skew)
         variance = self._propagated(max(age, 0.0))[0]
         if sample.position_covariance is None:
@@ -355,11 +366,19 @@ class _Track:
         else:
             covariance = sample.position_covariance + (variance - self._pp) * _IDENTITY
         return PredictedBody(
-            sample.id, sample.role, state, age, sample.stamp,
+            sample.id, sample.role, _state(age, settings), age, sample.stamp,
             self.position + self.velocity * ahead, self.velocity, covariance,
             sample.orientation_xyzw, sample.reflection, sample.min_sinr_db, sample.kind,
             sample.contour, sample.size_scale)
 
+
+
+def _state(age: float, settings: TrackingSettings) -> TrackState:
+    if age <= settings.predict:
+        return TrackState.FRESH
+    if age <= settings.drop:
+        return TrackState.HELD
+    return TrackState.DROPPED
 
 
 def _measurement_variance(sample: PoseSample) -> float:
@@ -519,3 +538,135 @@ class TrackStore:
         """
         keys = sorted(self._tracks, key=lambda key: (key[0].value, key[1]))
         return tuple(self._tracks[key].predict(time, self.settings) for key in keys)
+
+
+@dataclass(frozen=True)
+class ChannelSample:
+    """
+    Channel estimate of a user that is known by its channel.
+
+    Attributes
+    ----------
+    id : str
+        User id.
+    stamp : float
+        Time of the estimate [s].
+    channel : ndarray, shape (N,)
+        Channel h; the user receives h^H x.
+    min_sinr_db : float or None
+        Required SINR [dB]; None: the configured one.
+
+    Raises
+    ------
+    TrackError
+        If a value is not finite or the channel is zero.
+
+    """
+
+    id: str
+    stamp: float
+    channel: NDArray[np.complex128]
+    min_sinr_db: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check and freeze the values."""
+        if not self.id:
+            raise TrackError('a user channel has an empty id', 'empty-id')
+        channel = np.array(self.channel, dtype=complex)
+        numbers = [self.stamp, 0.0 if self.min_sinr_db is None else self.min_sinr_db]
+        if not (np.isfinite(channel).all() and np.isfinite(numbers).all()):
+            raise TrackError(
+                f'channel, stamp or min_sinr_db of user {self.id!r} is not finite', 'not-finite',
+                self.id)
+        if not channel.any():
+            raise TrackError(f'channel of user {self.id!r} is zero', 'no-channel', self.id)
+        channel.setflags(write=False)
+        object.__setattr__(self, 'channel', channel)
+
+
+@dataclass(frozen=True)
+class KnownChannel:
+    """
+    Channel of a user at the time that was asked for.
+
+    Attributes
+    ----------
+    sample : ChannelSample
+        The newest estimate; it is not predicted.
+    state : TrackState
+        By the same ages as poses.
+    age : float
+        Time asked for minus stamp [s].
+
+    """
+
+    sample: ChannelSample
+    state: TrackState
+    age: float
+
+
+class ChannelStore:
+    """
+    Newest channel estimate of every user that is known by its channel.
+
+    Parameters
+    ----------
+    settings : TrackingSettings
+        Ages that matter.
+
+    """
+
+    def __init__(self, settings: TrackingSettings | None = None) -> None:
+        self.settings = settings or TrackingSettings()
+        self._samples: dict[str, ChannelSample] = {}
+
+    def reset(self) -> None:
+        """Forget all channels."""
+        self._samples.clear()
+
+    def update(self, samples: Sequence[ChannelSample], now: float) -> None:
+        """
+        Take the channels of one message in: all of them, or none.
+
+        Parameters
+        ----------
+        samples : sequence of ChannelSample
+            Channels of different users.
+        now : float
+            Present time in the clock of the stamps [s].
+
+        Raises
+        ------
+        TrackError
+            'duplicate-id', 'future-stamp', 'stamp-regression' or 'too-many-bodies', as in
+            `TrackStore.update`.
+
+        """
+        fresh = {sample.id: sample for sample in samples}
+        if len(fresh) < len(samples):
+            raise TrackError('a user is there twice, ids must be unique', 'duplicate-id')
+        for sample in samples:
+            if sample.stamp - now > self.settings.max_clock_skew:
+                raise TrackError(
+                    f'channel stamp of user {sample.id!r} is {sample.stamp - now:.3f} s in the '
+                    f'future, must be at most {self.settings.max_clock_skew} s', 'future-stamp',
+                    sample.id)
+            if sample.id in self._samples and sample.stamp < self._samples[sample.id].stamp:
+                raise TrackError(
+                    f'channel stamp of user {sample.id!r} is older than the one before, must not '
+                    'go back', 'stamp-regression', sample.id)
+        kept = {body: sample for body, sample in self._samples.items()
+                if now - sample.stamp <= FORGET_AFTER}
+        if len(kept.keys() | fresh.keys()) > MAX_BODIES:
+            raise TrackError(
+                f'{len(kept.keys() | fresh.keys())} users, must be at most {MAX_BODIES}',
+                'too-many-bodies')
+        self._samples = kept | fresh
+
+    def at(self, time: float) -> tuple[KnownChannel, ...]:
+        """All known channels and how old they are at a time [s], by user id."""
+        return tuple(
+            KnownChannel(self._samples[body], _state(time - self._samples[body].stamp,
+                                                     self.settings),
+                         time - self._samples[body].stamp)
+            for body in sorted(self._samples))

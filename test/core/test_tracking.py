@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
+import time
 
 import numpy as np
 import pytest
 
 from nf_isac_ros.core import tracking
 from nf_isac_ros.core.tracking import (
+    ChannelSample,
+    ChannelStore,
     PoseSample,
     Role,
     TrackError,
@@ -32,7 +34,8 @@ def feed(store, stamps, positions, **rest):
         store.update([sample(stamp, position, **rest)], stamp)
 
 
-def batch_estimate(stamps, measured, q, r, first_velocity_variance):
+def batch_estimate(stamps, measured, q, r, first_velocity_variance, velocities=None,
+                   velocity_variance=math.nan):
     """
     Position and velocity at the last stamp, by one weighted least-squares problem.
 
@@ -53,7 +56,13 @@ def batch_estimate(stamps, measured, q, r, first_velocity_variance):
         add(block, np.array([measured[i]]), np.array([[r]]))
     block = np.zeros((1, 2 * n))
     block[0, 1] = 1
-    add(block, np.zeros(1), np.array([[first_velocity_variance]]))
+    if velocities is None:
+        add(block, np.zeros(1), np.array([[first_velocity_variance]]))
+    else:
+        for i in range(n):
+            block = np.zeros((1, 2 * n))
+            block[0, 2 * i + 1] = 1
+            add(block, np.array([velocities[i]]), np.array([[velocity_variance]]))
     for i in range(1, n):
         dt = stamps[i] - stamps[i - 1]
         block = np.zeros((2, 2 * n))
@@ -103,6 +112,34 @@ def test_filter_equals_batch_least_squares_on_irregular_stamps():
         variance = (covariance[0, 0] + 0.2 * covariance[0, 1] + 0.01 * covariance[1, 1]
                     + tracking.ACCELERATION_DENSITY * 0.1 ** 3 / 3)
         assert body.position_covariance[axis, axis] == pytest.approx(variance, rel=1e-6)
+
+
+def test_given_velocities_are_measurements_of_the_filter():
+    rng = np.random.default_rng(4)
+    stamps = np.cumsum(rng.choice([0.01, 0.033, 0.1], size=15))
+    measured = 0.3 * stamps[:, None] * [1, -2, 0.5] + rng.normal(scale=0.004, size=(15, 3))
+    given = [0.3, -0.6, 0.15] + rng.normal(scale=0.5, size=(15, 3))
+    store = TrackStore()
+    for stamp, position, velocity in zip(stamps, measured, given, strict=True):
+        store.update([sample(stamp, position, velocity)], stamp)
+    body, = store.predict(stamps[-1])
+    for axis in range(3):
+        (position, velocity), covariance = batch_estimate(
+            stamps, measured[:, axis], tracking.ACCELERATION_DENSITY,
+            tracking.MEASUREMENT_VARIANCE, math.nan, given[:, axis],
+            tracking.GIVEN_VELOCITY_VARIANCE)
+        assert body.velocity[axis] == pytest.approx(velocity, abs=1e-9)
+        assert body.position[axis] == pytest.approx(position, abs=1e-9)
+        assert body.position_covariance[axis, axis] == pytest.approx(covariance[0, 0], rel=1e-6)
+
+
+def test_wrong_given_velocity_does_not_win_over_the_poses():
+    store = TrackStore()
+    for stamp in np.arange(0, 3, 1 / 30):
+        store.update([sample(stamp, [2.4 * stamp, 0, 0], [1.4, 0, 0])], stamp)
+    body, = store.predict(3.0)
+    assert body.velocity[0] == pytest.approx(2.4, abs=0.1)
+    assert store.jumps == 0
 
 
 def test_velocity_of_uniform_motion_is_found():
@@ -309,6 +346,38 @@ def test_source_that_repeats_an_old_pose_stays_reported():
     for now in (0.0, 50.0, 100.0, 150.0):
         store.update([sample(0.0, [0, 0, 0])], now)
     assert [body.state for body in store.predict(160.0)] == [TrackState.DROPPED]
+
+
+def test_channels_age_like_poses():
+    store = ChannelStore(TrackingSettings(predict=0.2, drop=0.5))
+    for user, stamp in (('c', 1.0), ('b', 1.4), ('a', 1.59)):
+        store.update([ChannelSample(user, stamp, np.ones(3, complex))], stamp)
+    assert [(known.sample.id, known.state) for known in store.at(1.65)] == [
+        ('a', TrackState.FRESH), ('b', TrackState.HELD), ('c', TrackState.DROPPED)]
+
+
+@pytest.mark.parametrize(('samples', 'reason'), [
+    ([('b', 1.1), ('b', 1.1)], 'duplicate-id'),
+    ([('b', 1.1), ('a', 9.0)], 'future-stamp'),
+    ([('b', 1.1), ('a', 0.9)], 'stamp-regression'),
+    ([(str(i), 1.1) for i in range(tracking.MAX_BODIES)], 'too-many-bodies'),
+], ids=lambda value: value if isinstance(value, str) else '')
+def test_impossible_channels_are_rejected_whole(samples, reason):
+    store = ChannelStore()
+    store.update([ChannelSample('a', 1.0, np.ones(3, complex))], 1.0)
+    with pytest.raises(TrackError) as caught:
+        store.update([ChannelSample(user, stamp, np.ones(3, complex))
+                      for user, stamp in samples], 1.2)
+    assert caught.value.reason == reason
+    assert [known.sample.id for known in store.at(1.2)] == ['a']
+
+
+@pytest.mark.parametrize(('channel', 'reason'), [
+    (np.zeros(3), 'no-channel'), (np.array([1, math.nan]), 'not-finite')])
+def test_channel_that_cannot_be(channel, reason):
+    with pytest.raises(TrackError) as caught:
+        ChannelSample('a', 1.0, channel)
+    assert caught.value.reason == reason
 
 
 def test_prediction_of_ten_bodies_is_fast():
