@@ -1,0 +1,1 @@
+"""Between messages and the core: the only place that knows both."""

@@ -1,0 +1,104 @@
+"""Scenes of predicted bodies."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from nf_isac_ros.conversions.scenes import plan_scene
+from nf_isac_ros.core.arrays import AntennaArray, linear_elements
+from nf_isac_ros.core.scene import Radio, SensingNoise
+from nf_isac_ros.core.tracking import (
+    ChannelSample,
+    ChannelStore,
+    PoseSample,
+    Role,
+    TrackingSettings,
+    TrackState,
+    TrackStore,
+)
+from nf_isac_ros.files.deployment import BodySettings
+
+ARRAY = AntennaArray(linear_elements(4, 0.005))
+SETTINGS = TrackingSettings(predict=0.2, drop=0.5)
+
+
+@pytest.fixture
+def testbed():
+    return SimpleNamespace(
+        transmit_array=ARRAY, receive_array=ARRAY,
+        radio=Radio(0.01, 1.0, 100, 1e-9, SensingNoise(power=1e-9)),
+        bodies=(BodySettings('t', 'target', reflection=2j),
+                BodySettings('u', 'user', min_sinr_db=10.0)))
+
+
+def bodies(time, *samples):
+    store = TrackStore(SETTINGS)
+    for body_id, role, stamp, extra in samples:
+        store.update([PoseSample(body_id, role, stamp, np.array([0.0, 0, 5]), **extra)], stamp)
+    return store.predict(time)
+
+
+def channels(time, *samples):
+    store = ChannelStore(SETTINGS)
+    for user, stamp, extra in samples:
+        store.update([ChannelSample(user, stamp, np.ones(4, complex), **extra)], stamp)
+    return store.at(time)
+
+
+def test_configured_values_fill_what_messages_leave_out(testbed):
+    plan = plan_scene(testbed, bodies(
+        1.1, ('t', Role.TARGET, 1.0, {}), ('u', Role.USER, 1.05, {}),
+        ('v', Role.USER, 1.07, {'min_sinr_db': 3.0}),
+        ('w', Role.TARGET, 1.07, {'reflection': 5 + 0j})), (), 1.1)
+    assert [(t.id, t.reflection) for t in plan.scene.targets] == [('t', 2j), ('w', 5)]
+    assert [(u.id, u.min_sinr_db) for u in plan.scene.users] == [('u', 10.0), ('v', 3.0)]
+    assert (plan.newest_stamp, plan.oldest_stamp, plan.scene.stamp) == (1.07, 1.0, 1.1)
+    assert not plan.held
+    assert not plan.dropped
+
+
+def test_held_body_is_designed_for_and_dropped_body_is_not(testbed):
+    plan = plan_scene(testbed, bodies(
+        1.6, ('u', Role.USER, 1.0, {}), ('t', Role.TARGET, 1.3, {})), (), 1.6)
+    assert [target.id for target in plan.scene.targets] == ['t']
+    assert plan.scene.users == ()
+    assert plan.held
+    assert plan.dropped
+    assert {track.id: track.state for track in plan.tracks} == {
+        't': TrackState.HELD, 'u': TrackState.DROPPED}
+    assert plan.newest_stamp == 1.3
+
+
+def test_user_without_required_sinr_is_left_out_and_named(testbed):
+    plan = plan_scene(testbed, bodies(1.1, ('x', Role.USER, 1.0, {})), (), 1.1)
+    assert plan.scene.users == ()
+    assert plan.without_sinr == ('x',)
+
+
+def test_channel_counts_more_than_position_until_it_is_too_old(testbed):
+    poses = bodies(1.6, ('u', Role.USER, 1.55, {}))
+    plan = plan_scene(testbed, poses, channels(1.6, ('u', 1.5, {'min_sinr_db': 4.0})), 1.6)
+    user, = plan.scene.users
+    assert user.position is None
+    assert user.min_sinr_db == 4.0
+    plan = plan_scene(testbed, poses, channels(1.6, ('u', 1.0, {})), 1.6)
+    user, = plan.scene.users
+    assert user.channel is None
+    assert plan.dropped
+
+
+def test_without_removes_one_body(testbed):
+    plan = plan_scene(testbed, bodies(
+        1.1, ('t', Role.TARGET, 1.0, {}), ('u', Role.USER, 1.05, {})), (), 1.1)
+    assert plan.without('t').scene.targets == ()
+    assert len(plan.without('t').scene.users) == 1
+    assert plan.without('t').tracks == plan.tracks
+
+
+def test_nothing_known_is_an_empty_scene(testbed):
+    plan = plan_scene(testbed, (), (), 1.0)
+    assert plan.scene.targets == plan.scene.users == ()
+    assert plan.newest_stamp is None
