@@ -111,6 +111,7 @@ def plan_from(args: argparse.Namespace) -> Plan:
     )
     from nf_isac_ros.demo.session import Plan
     from nf_isac_ros.files.deployment import load_deployment
+    from nf_isac_ros.recording.reader import Recording
     if not SHORTEST <= args.duration < math.inf:
         raise UsageError(f'--duration {args.duration:g}: must be at least {SHORTEST:g} s')
     if not 0 < args.rate < math.inf:
@@ -127,9 +128,15 @@ def plan_from(args: argparse.Namespace) -> Plan:
         if args.seed is not None:
             raise UsageError('--seed is for scenarios; a recording has no random numbers')
         bag = bag_folder(args.bag)
-        source = Source(config or recording_file(bag), bag=bag,
-                        cuts=tuple(parse_cut(text) for text in args.cut), rate=args.rate,
+        cuts = tuple(parse_cut(text) for text in args.cut)
+        source = Source(config or recording_file(bag), bag=bag, cuts=cuts, rate=args.rate,
                         repeat=args.repeat)
+        with Recording(bag) as recording:
+            topics = [topic.name for topic in recording.topics]
+        for cut in cuts:
+            if cut.topic not in topics:
+                raise UsageError(f'--cut {cut}: the recording has no topic {cut.topic}; it has '
+                                 f'{", ".join(topics) or "none"}')
     return Plan(source=source, deployment=load_deployment(source.deployment),
                 duration=args.duration,
                 settings=tuple(parse_setting(text) for text in args.settings))

@@ -18,7 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from nf_isac_ros.demo.runlog import TOPICS, RunLog
+from nf_isac_ros.demo.runlog import PATH_TOPICS, TOPICS, RunLog
 
 NODE_NAME = 'demo_monitor'
 
@@ -57,8 +57,6 @@ def message_class(type_name: str) -> Any:
 
 def _quality_of_service(topic: str) -> QoSProfile:
     """Compatible with what each topic offers, and deep enough for a pause to draw a table."""
-    if topic.startswith('truth/') or topic in ('targets', 'users'):
-        return QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
     if topic == 'radio/status':
         return QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
                           durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -132,13 +130,15 @@ class Monitor:
         Where messages go.
     lifecycle_nodes : iterable of str
         Names of the nodes that `bring_up` cares for.
-    topics : iterable of str
-        Relative names; of runlog.TOPICS.
+
+    Notes
+    -----
+    The paths of the bodies are left to the recording: hundreds of messages a second would take
+    from the nodes what they need to be measured fairly.
 
     """
 
-    def __init__(self, log: RunLog, lifecycle_nodes: Iterable[str] = (),
-                 topics: Iterable[str] = TOPICS) -> None:
+    def __init__(self, log: RunLog, lifecycle_nodes: Iterable[str] = ()) -> None:
         self._log = log
         self._context = rclpy.Context()
         # Ctrl-C is the command's matter, which ends the nodes first.
@@ -148,7 +148,9 @@ class Monitor:
                                        start_parameter_services=False, enable_rosout=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        for topic in topics:
+        for topic in TOPICS:
+            if topic in PATH_TOPICS:
+                continue
             self._node.create_subscription(
                 message_class(TOPICS[topic]), topic, self._receiver(topic),
                 _quality_of_service(topic))

@@ -544,7 +544,7 @@ _READERS: dict[str, Callable[[RunLog, Any, float], None]] = {
     'users': _path_reader('tracks', USER),
 }
 
-# Relative topic name -> message type, of all topics that a log listens to.
+# Relative topic name -> message type, of all topics that a log can be made of.
 TOPICS: dict[str, str] = {
     'status': 'nf_isac_msgs/msg/DesignStatus',
     'crb': 'nf_isac_msgs/msg/CrbArray',
@@ -555,3 +555,5 @@ TOPICS: dict[str, str] = {
     'targets': 'nf_isac_msgs/msg/TrackArray',
     'users': 'nf_isac_msgs/msg/TrackArray',
 }
+# Those with the paths of the bodies: frequent, and of use only once a run is over.
+PATH_TOPICS = ('truth/targets', 'truth/users', 'targets', 'users')

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 import math
+from pathlib import Path
 import signal
 import time
 from types import FrameType
@@ -18,11 +19,13 @@ from rich.text import Text
 from nf_isac_ros import __version__
 from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, Source, programs
 from nf_isac_ros.demo.output import OutputFolder
-from nf_isac_ros.demo.runlog import RunLog
+from nf_isac_ros.demo.runlog import PATH_TOPICS, RunLog
 from nf_isac_ros.demo.summary import Death, RunFacts, summarise, write_json
 from nf_isac_ros.demo.supervisor import Ending, Program, Supervisor, SupervisorError
 from nf_isac_ros.demo.table import Screen, Tally, decibel, length, number
 from nf_isac_ros.files.deployment import Deployment
+from nf_isac_ros.recording.exceptions import RecordingError
+from nf_isac_ros.recording.reader import Recording
 
 # How long the nodes may take to be up: a first start compiles [s].
 START_PATIENCE = 60.0
@@ -159,11 +162,9 @@ def run_session(plan: Plan, out: OutputFolder) -> int:
             except SupervisorError as error:
                 session.problems.append(str(error))
             _stop(session)
-        if not (out.recording / 'metadata.yaml').is_file():
-            session.problems.append('there is no complete recording')
         summary = _write_summary(session, out)
     # From here on Ctrl-C simply ends it: no process is left, and the summary is there.
-    problems = _draw(session, out)
+    problems = _add_paths(session.log, out.recording) + _draw(session, out)
     if problems:
         session.problems += problems
         summary = _write_summary(session, out)
@@ -297,6 +298,18 @@ def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
         **summarise(log, facts)}
     write_json(summary, out.path / 'summary.json')
     return summary
+
+
+def _add_paths(log: RunLog, recording: Path) -> list[str]:
+    """Add the paths of the bodies from the recording; return what went wrong."""
+    try:
+        with Recording(recording) as messages:
+            for topic, _, log_time, message in messages.messages(
+                    [f'/{topic}' for topic in PATH_TOPICS]):
+                log.add(topic[1:], message, 1e-9 * log_time)
+            return [f'recording: {note}' for note in messages.notes]
+    except RecordingError as error:
+        return [str(error)]
 
 
 def _draw(session: _Session, out: OutputFolder) -> list[str]:
