@@ -86,9 +86,12 @@ all_done() {
 }
 
 # Another interpreter than last time, asked for by name.
-if [[ -n ${PYTHON:-} && -f $state/venv &&
-    $(python_version "$PYTHON") != "$(python_version "$venv/bin/python")" ]]; then
-    rm "$state/venv"
+if [[ -n ${PYTHON:-} && -f $state/venv ]]; then
+    case "$(python_version "$PYTHON")" in
+        "$(python_version "$venv/bin/python")") ;;
+        3.10 | 3.11 | 3.12) rm "$state/venv" ;;
+        *) fail "PYTHON=$PYTHON is not Python 3.10, 3.11 or 3.12" ;;
+    esac
 fi
 
 if all_done; then
@@ -122,7 +125,7 @@ find_python() {
             ?*) found="${found:+$found, }$candidate is $version" ;;
         esac
     done
-    fail "Python 3.10, 3.11 or 3.12 is needed (${found:-no python3 found}): sudo apt-get install python3 python3-venv python3-dev, or name one with PYTHON=/path/to/python3.12"
+    fail "Python 3.10, 3.11 or 3.12 is needed (${found:-${PYTHON:-python3} not found}): sudo apt-get install python3 python3-venv python3-dev, or name one with PYTHON=/path/to/python3.12"
 }
 
 check_tools() {
@@ -243,9 +246,10 @@ clean_environment() {
         --unset=_ROS_WHEELS_BOOTSTRAP_COMPLETE PIP_USER=0 "$@"
 }
 
+# Wheels only, so that no compilation comes as a surprise; empy, one Python file, has none.
 pip_install() {
     clean_environment "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-        --progress-bar off --only-binary=:all: "$@"
+        --progress-bar off --only-binary=:all: --no-binary=empy "$@"
 }
 
 install_ros() {
