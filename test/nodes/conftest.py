@@ -1,0 +1,317 @@
+"""
+Real processes that talk over Fast DDS.
+
+Fixtures: `graph` starts nodes as processes of their own and ends them by their id; `probe` is a
+node in the test process that publishes, listens and calls services.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+import fcntl
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+import pytest
+
+# Python leaves a skip of a whole folder to the tests; a conftest may not skip, so it imports late.
+try:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState, GetState
+    from rcl_interfaces.srv import SetParametersAtomically
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+    import nf_isac_msgs.msg  # noqa: F401
+    MISSING = ''
+except ImportError as error:
+    MISSING = f'no ROS environment: {error}'
+
+WAIT = 15.0   # a loaded machine may take this long for what takes milliseconds [s]
+
+
+@pytest.fixture(scope='session')
+def domain() -> Iterator[int]:
+    """ROS domain that no other test session on this machine uses; set in the environment."""
+    if MISSING:
+        pytest.skip(MISSING)
+    for number in range(10, 100):
+        lock = open(Path(tempfile.gettempdir()) / f'nf_isac_test_domain_{number}.lock', 'w')
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        break
+    else:
+        pytest.skip('no free ROS domain')
+    os.environ.update(
+        ROS_DOMAIN_ID=str(number), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
+        OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1')
+    yield number
+    lock.close()
+
+
+class Process:
+    """A node in a process of its own, its log in a file."""
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path,
+                 environment: dict[str, str]) -> None:
+        self.name = name
+        self.log_file = log
+        code = (f'import sys; from nf_isac_ros.nodes.{name} import main; '
+                'sys.exit(main())')
+        with open(log, 'w') as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, '-c', code, *arguments], stdout=stream, stderr=stream,
+                env=os.environ | environment, start_new_session=True)
+
+    @property
+    def log(self) -> str:
+        """What the node has logged so far."""
+        return self.log_file.read_text()
+
+    def wait(self, timeout: float = WAIT) -> int:
+        """Exit code, once the process has ended by itself."""
+        return self.process.wait(timeout)
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = WAIT) -> int:
+        """Send a signal and return the exit code; kill what does not end."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+class Graph:
+    """All processes of one test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[Process] = []
+
+    def start(self, name: str, parameters: dict[str, Any] | None = None,
+              arguments: Sequence[str] = (), **environment: str) -> Process:
+        """
+        Start a node.
+
+        Parameters
+        ----------
+        name : str
+            Module in nf_isac_ros.nodes.
+        parameters : dict
+            Written as `-p name:=value`; texts that look like numbers need quotes of their own.
+        arguments : sequence of str
+            Further ROS arguments.
+        **environment
+            Further variables.
+
+        """
+        ros = [item for key, value in (parameters or {}).items()
+               for item in ('-p', f'{key}:={str(value).lower() if value in (True, False) else value}')]
+        log = self.folder / f'{len(self.processes)}_{name}.log'
+        process = Process(name, ['--ros-args', *ros, *arguments], log, environment)
+        self.processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """End every process that still runs."""
+        for process in self.processes:
+            if process.process.poll() is None:
+                process.process.send_signal(signal.SIGINT)
+        for process in self.processes:
+            try:
+                process.process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                process.process.kill()
+                process.process.wait()
+
+
+@pytest.fixture
+def graph(domain: int, tmp_path: Path) -> Iterator[Graph]:
+    """Start nodes as processes; they end with the test."""
+    graph = Graph(tmp_path)
+    try:
+        yield graph
+    finally:
+        graph.close()
+
+
+class Collector:
+    """Messages of one topic, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self._news = threading.Condition()
+
+    def add(self, message: Any) -> None:
+        """Take a message in."""
+        with self._news:
+            self.messages.append(message)
+            self._news.notify_all()
+
+    def clear(self) -> None:
+        """Forget what came so far."""
+        with self._news:
+            self.messages.clear()
+
+    def wait(self, wanted: Callable[[Any], bool] = lambda message: True, count: int = 1,
+             timeout: float = WAIT) -> list[Any]:
+        """
+        Wait for messages.
+
+        Parameters
+        ----------
+        wanted : callable
+            Which messages count; those that have come before count too.
+        count : int
+            How many.
+        timeout : float
+            After which AssertionError is raised [s].
+
+        Returns
+        -------
+        list
+            The first `count` messages that are wanted.
+
+        """
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while True:
+                found = [message for message in self.messages if wanted(message)]
+                if len(found) >= count:
+                    return found[:count]
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(
+                        f'{len(found)} of {count} messages within {timeout} s; '
+                        f'{len(self.messages)} came, the last: {self.messages[-1:]}')
+                self._news.wait(left)
+
+
+class Probe:
+    """A node in the test process, spun by a thread."""
+
+    def __init__(self) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = Node('probe', context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def close(self) -> None:
+        """End the thread and the node."""
+        self._executor.shutdown()
+        self.context.try_shutdown()
+        self._thread.join(WAIT)
+        self.node.destroy_node()
+
+    def now(self) -> float:
+        """Time of the node [s]."""
+        return self.node.get_clock().now().nanoseconds * 1e-9
+
+    def collect(self, message_type: Any, topic: str, qos: Any = None) -> Collector:
+        """Subscribe; reliable with a depth of 200 unless told otherwise."""
+        collector = Collector()
+        profile = qos or QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+        self.node.create_subscription(message_type, topic, collector.add, profile)
+        return collector
+
+    def publisher(self, message_type: Any, topic: str, qos: Any = 10,
+                  subscribers: int = 1) -> Any:
+        """Publish; returns once so many subscribers are matched."""
+        publisher = self.node.create_publisher(message_type, topic, qos)
+        self.wait_until(lambda: publisher.get_subscription_count() >= subscribers,
+                        f'{subscribers} subscribers of {topic}')
+        return publisher
+
+    @staticmethod
+    def wait_until(condition: Callable[[], bool], what: str, timeout: float = WAIT) -> None:
+        """Wait for a condition; AssertionError names what did not happen."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f'not within {timeout} s: {what}')
+            time.sleep(0.01)
+
+    def call(self, service_type: Any, name: str, request: Any, timeout: float = WAIT) -> Any:
+        """Call a service and return its response."""
+        client = self.node.create_client(service_type, name)
+        try:
+            assert client.wait_for_service(timeout), f'no service {name} within {timeout} s'
+            done = threading.Event()
+            future = client.call_async(request)
+            future.add_done_callback(lambda _: done.set())
+            assert done.wait(timeout), f'no answer of {name} within {timeout} s'
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def change_state(self, node: str, transition: str, timeout: float = WAIT) -> bool:
+        """
+        Ask a lifecycle node for a transition.
+
+        Parameters
+        ----------
+        node : str
+            Such as '/beamformer'.
+        transition : str
+            Such as 'configure'; for 'shutdown' that from the present state is taken.
+        timeout : float
+            [s].
+
+        """
+        if transition == 'shutdown':
+            transition = f'{self.state(node)}_shutdown'
+        number = getattr(Transition, f'TRANSITION_{transition.upper()}')
+        request = ChangeState.Request(transition=Transition(id=number))
+        return bool(self.call(ChangeState, f'{node}/change_state', request, timeout).success)
+
+    def state(self, node: str) -> str:
+        """Label of the present state of a lifecycle node."""
+        return str(self.call(
+            GetState, f'{node}/get_state', GetState.Request()).current_state.label)
+
+    def activate(self, node: str) -> None:
+        """Bring a lifecycle node from unconfigured to active."""
+        assert self.change_state(node, 'configure', 60.0), f'{node} does not configure'
+        assert self.change_state(node, 'activate'), f'{node} does not activate'
+
+    def set_parameters(self, node: str, **values: Any) -> Any:
+        """Set parameters in one request; the result has `successful` and `reason`."""
+        request = SetParametersAtomically.Request(parameters=[
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()])
+        return self.call(
+            SetParametersAtomically, f'{node}/set_parameters_atomically', request).result
+
+
+@pytest.fixture
+def probe(domain: int) -> Iterator[Probe]:
+    """Node in the test process."""
+    probe = Probe()
+    try:
+        yield probe
+    finally:
+        probe.close()
