@@ -161,8 +161,9 @@ def user_shares(problem: Problem, covariance: Complex, parts: Complex) -> Comple
     seen = covariance @ g
     inner = g.conj().T @ seen
     projected = seen @ np.linalg.pinv(0.5 * (inner + inner.conj().T), rcond=1e-12, hermitian=True)
-    return np.stack([
-        projected @ (part @ (projected.conj().T @ g[:, u])) for u, part in enumerate(parts)])
+    return np.array([
+        projected @ (part @ (projected.conj().T @ g[:, u])) for u, part in enumerate(parts)
+    ]).reshape(len(parts), problem.dimension)
 
 
 def slack(problem: Problem, beams: ReducedBeams) -> Real:

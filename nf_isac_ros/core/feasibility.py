@@ -38,7 +38,7 @@ def _filters(channels: Complex, uplink: Real) -> Complex:
     """Receive filters of the dual uplink, unit columns, shape (d, U)."""
     d = channels.shape[0]
     covariance = np.eye(d) + (channels * uplink) @ channels.conj().T
-    filters: Complex = np.linalg.solve(covariance, channels)
+    filters = np.linalg.solve(covariance, channels).astype(np.complex128, copy=False)
     return _unit_columns(filters)
 
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.beams import repair, split, user_shares
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs.base import Design, Outcome
-from nf_isac_ros.core.exceptions import InfeasibleError
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.solvers.clarabel_ import solve_crb
+from nf_isac_ros.core.starting_point import users_first_beams
 
 Complex = NDArray[np.complex128]
 
@@ -47,9 +47,7 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     (P1) and (SDR1.3) of Hua, Xu, Zhang; rank-one beams by Proposition 3.
 
     """
-    if len(problem.sinr) and problem.least_power is None:
-        raise InfeasibleError(problem.max_common_sinr_scale_db)
-    point = solve_crb(problem, gap, budget)
+    point = solve_crb(problem, _reference(problem), gap, budget)
     covariance = _positive(point.covariance)
     shares = user_shares(problem, covariance, point.parts)
     beams = repair(problem, split(problem, covariance, shares))
@@ -58,6 +56,13 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     bound = max((crb_bound(problem, weights, point.multipliers)
                  for weights in candidates if weights is not None), default=0.0)
     return Outcome(beams, bound, point.iterations)
+
+
+def _reference(problem: Problem) -> Complex:
+    """Covariance about which the solver is scaled: what the users leave is spread evenly."""
+    beams = users_first_beams(problem)
+    left = np.linalg.norm(beams.sensing) ** 2
+    return beams.covariance + left * np.eye(problem.dimension) / problem.dimension
 
 
 def _positive(covariance: Complex) -> Complex:

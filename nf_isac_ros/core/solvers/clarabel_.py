@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import clarabel
@@ -20,6 +20,7 @@ from nf_isac_ros.core.solvers.hermitian import (
     symmetric_to_vector,
     to_vector,
     triangle_index,
+    upper_triangle,
 )
 
 Real = NDArray[np.float64]
@@ -29,6 +30,10 @@ Complex = NDArray[np.complex128]
 # status, decides what is claimed.
 USABLE = ('Solved', 'AlmostSolved', 'InsufficientProgress', 'MaxIterations', 'MaxTime',
           'NumericalError')
+
+
+# The certified gap is some ten times what Clarabel believes its gap to be.
+TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class _Program:
     """Rows of a conic program, collected cone by cone."""
 
     def __init__(self, n_variables: int) -> None:
-        self._n = n_variables
+        self.n_variables = n_variables
         self._rows: list[sp.csc_matrix] = []
         self._rights: list[Real] = []
         self._cones: list[object] = []
@@ -80,7 +85,7 @@ class _Program:
                 parts.append(sp.csc_matrix((len(right), offset - at)))
             parts.append(-block)
             at = offset + block.shape[1]
-        parts.append(sp.csc_matrix((len(right), self._n - at)))
+        parts.append(sp.csc_matrix((len(right), self.n_variables - at)))
         start = self.spans[-1].stop if self.spans else 0
         self.spans.append(slice(start, start + len(right)))
         self._rows.append(sp.hstack(parts, format='csc'))
@@ -93,13 +98,13 @@ class _Program:
         settings.verbose = False
         # Equilibration made every scene that failed fail: the rows are scaled here already.
         settings.equilibrate_enable = False
-        settings.tol_gap_rel = settings.tol_gap_abs = settings.tol_feas = 0.1 * gap
+        settings.tol_gap_rel = settings.tol_gap_abs = settings.tol_feas = TOLERANCE * gap
         settings.tol_ktratio = min(1e-6, gap)
         settings.max_iter = 200
         if budget is not None:
             settings.time_limit = max(budget, 1e-3)
         solver = clarabel.DefaultSolver(
-            sp.csc_matrix((self._n, self._n)), cost, sp.vstack(self._rows, format='csc'),
+            sp.csc_matrix((self.n_variables, self.n_variables)), cost, sp.vstack(self._rows, format='csc'),
             np.concatenate(self._rights), self._cones, settings)
         return solver.solve()
 
@@ -115,7 +120,8 @@ def _symmetric_placement(order: int, start: int, stop: int) -> sp.csc_matrix:
         shape=(order * (order + 1) // 2, len(where)))
 
 
-def solve_crb(problem: Problem, gap: float, budget: float | None = None) -> CompactPoint:
+def solve_crb(problem: Problem, reference: Complex, gap: float,
+              budget: float | None = None) -> CompactPoint:
     """
     Minimise tr(E^T F(S)^-1 E) subject to power and SINRs.
 
@@ -123,6 +129,9 @@ def solve_crb(problem: Problem, gap: float, budget: float | None = None) -> Comp
     ----------
     problem : Problem
         Feasible, with at least one target.
+    reference : ndarray, shape (d, d)
+        A covariance of about the right size in every direction, positive semidefinite; the program
+        is scaled so that it becomes the identity.
     gap : float
         Relative gap to aim for.
     budget : float or None
@@ -144,112 +153,150 @@ def solve_crb(problem: Problem, gap: float, budget: float | None = None) -> Comp
     Variables are S, X_0..X_U (U x U, X_0 = G^H S G - sum X_u what the users receive from sensing),
     Z and T: minimise tr T subject to [[F_ll - Z, F_lb], [F_bl, F_bb]] >= 0, [[Z, E], [E^T, T]] >=
     0, which is the Schur complement of [[F, E], [E^T, T]] >= 0 with the reflection coefficients
-    eliminated. X_k is scaled by Gamma^-1/2 off its own user, and one user needs only
-    g^H S g >= Gamma noise.
+    eliminated. With one user nothing but g^H S g >= Gamma noise is left of the X_u.
 
     """
-    d, n_users = problem.user_channels.shape
-    n = problem.fisher.n_targets
-    n_position, n_parameters = 3 * n, 5 * n
-    whitening, target = _whitened(problem)
-    # Unit columns of E keep T near one; their squares go to the cost.
-    norms = np.linalg.norm(target, axis=0)
-    total = float(np.sum(norms ** 2))
+    factor = _square_root(reference)
+    scaled = replace(
+        problem, user_channels=factor.conj().T @ problem.user_channels,
+        fisher=replace(problem.fisher, transmit=factor.conj().T @ problem.fisher.transmit))
+    form = _CompactForm(scaled, factor.conj().T @ factor)
+    point = form.solve(gap, budget)
+    return replace(point, covariance=factor @ point.covariance @ factor.conj().T)
 
-    part_size = n_users ** 2 if n_users > 1 else 0
-    at_parts = d * d
-    at_z = at_parts + (n_users + 1) * part_size
-    z_size = n_position * (n_position + 1) // 2
-    at_t = at_z + z_size
-    program = _Program(at_t + z_size)
-    cost = np.zeros(at_t + z_size)
-    cost[at_t:] = symmetric_to_vector(np.diag(norms ** 2 / total))
 
-    g, sinr, noise = problem.user_channels, problem.sinr, problem.user_noise
-    scalings = _part_scalings(sinr)
-    if n_users > 1:
-        units = np.stack([from_vector(unit) for unit in np.eye(part_size)])
-        received = to_vector(g @ units @ g.conj().T)
-        blocks: dict[int, sp.spmatrix | Real] = {0: received}
-        for k, scaling in enumerate(scalings):
-            blocks[at_parts + k * part_size] = -_scaled_identity(scaling)
-        program.add(blocks, np.zeros(part_size), clarabel.ZeroConeT(part_size))
-    power_row = np.concatenate([-np.ones(d), np.zeros(d * d - d)])[None]
-    program.add({0: power_row}, np.ones(1), clarabel.NonnegativeConeT(1))
-    sinr_rows = None
-    row_scale: Real = np.ones(n_users)
-    if n_users == 1:
-        row_scale = 1.0 / (sinr * noise)
-        row = to_vector((g @ g.conj().T)[None]) * row_scale[:, None]
-        sinr_rows = program.add({0: row}, -row_scale * sinr * noise,
-                                clarabel.NonnegativeConeT(1))
-    elif n_users > 1:
-        sinr_rows = program.add(
-            {at_parts: _sinr_rows(sinr, scalings)}, -sinr * noise,
-            clarabel.NonnegativeConeT(n_users))
-    program.add({0: embedding(d)}, np.zeros(d * (2 * d + 1)), clarabel.PSDTriangleConeT(2 * d))
-    for k in range(n_users + 1 if n_users > 1 else 0):
-        program.add({at_parts + k * part_size: embedding(n_users)},
-                    np.zeros(n_users * (2 * n_users + 1)), clarabel.PSDTriangleConeT(2 * n_users))
+def _square_root(reference: Complex) -> Complex:
+    """Factor L with L L^H the reference, no direction of it smaller than a millionth."""
+    values, vectors = np.linalg.eigh(reference)
+    return vectors * np.sqrt(np.maximum(values, 1e-6 * values[-1]))
 
-    fisher_rows = _fisher_rows(problem, whitening)
-    information = program.add(
-        {0: fisher_rows,
-         at_z: -_symmetric_placement(n_parameters, n_parameters - n_position, n_parameters)},
-        np.zeros(n_parameters * (n_parameters + 1) // 2),
-        clarabel.PSDTriangleConeT(n_parameters))
-    corner = np.zeros((2 * n_position, 2 * n_position))
-    corner[:n_position, n_position:] = target / norms
-    corner += corner.T
-    epigraph = program.add(
-        {at_z: _symmetric_placement(2 * n_position, 0, n_position),
-         at_t: _symmetric_placement(2 * n_position, n_position, 2 * n_position)},
-        symmetric_to_vector(corner), clarabel.PSDTriangleConeT(2 * n_position))
 
-    solution = program.solve(cost, gap, budget)
-    status = str(solution.status)
-    x, z = np.array(solution.x), np.array(solution.z)
-    if status not in USABLE or not np.isfinite(x).all():
-        raise SolverError(f'Clarabel ended with {status} after {solution.iterations} iterations')
-    covariance = from_vector(x[:d * d])
-    parts = np.zeros((n_users, n_users, n_users), dtype=complex)
-    if n_users == 1:
-        parts[0] = g.conj().T @ covariance @ g
-    for k in range(1, n_users + 1 if n_users > 1 else 0):
-        scaling = scalings[k]
-        begin = at_parts + k * part_size
-        parts[k - 1] = from_vector(x[begin:begin + part_size]) * np.outer(scaling, scaling)
-    multipliers: Real = np.zeros(n_users)
-    if sinr_rows is not None:
-        # The certificate's constraint is the row here over Gamma.
-        multipliers = z[program.spans[sinr_rows]] * row_scale * sinr * total
-    weights = _dual_weights(
-        symmetric_from_vector(z[program.spans[information]]),
-        symmetric_from_vector(z[program.spans[epigraph]]), whitening, n_position,
-        total / norms)
-    return CompactPoint(covariance, parts, weights, multipliers, int(solution.iterations), status)
+class _CompactForm:
+    """The program for coordinates in which S is about the identity."""
+
+    def __init__(self, problem: Problem, power_metric: Complex) -> None:
+        self._problem = problem
+        d, self._n_users = problem.user_channels.shape
+        self._n_position = 3 * problem.fisher.n_targets
+        self._whitening, target = _whitened(problem)
+        # Unit columns of E keep T near one; their squares go to the cost.
+        self._norms = np.linalg.norm(target, axis=0)
+        self._total = float(np.sum(self._norms ** 2))
+
+        self._part_size = self._n_users ** 2 if self._n_users > 1 else 0
+        self._n_parts = self._n_users + 1 if self._n_users > 1 else 0
+        self._at_parts = d * d
+        self._at_z = self._at_parts + self._n_parts * self._part_size
+        z_size = self._n_position * (self._n_position + 1) // 2
+        self._at_t = self._at_z + z_size
+        self._program = _Program(self._at_t + z_size)
+
+        self._scalings = _part_scalings(problem.sinr)
+        self._program.add({0: -to_vector(power_metric[None])}, np.ones(1),
+                          clarabel.NonnegativeConeT(1))
+        self._program.add({0: embedding(d)}, np.zeros(d * (2 * d + 1)),
+                          clarabel.PSDTriangleConeT(2 * d))
+        self._sinr_rows = self._add_users()
+        self._information, self._epigraph = self._add_information(target)
+
+    def _add_users(self) -> int | None:
+        """Add what the users receive and their SINRs; returns the number of the SINR cone."""
+        n, sinr = self._n_users, self._problem.sinr
+        # In units of the least power that a user needs: noise times required SINR.
+        received = self._problem.user_channels / np.sqrt(sinr * self._problem.user_noise)
+        if n == 0:
+            return None
+        if n == 1:
+            row = to_vector((received @ received.conj().T)[None])
+            return self._program.add({0: row}, -np.ones(1), clarabel.NonnegativeConeT(1))
+        units = np.stack([from_vector(unit) for unit in np.eye(self._part_size)])
+        blocks: dict[int, sp.spmatrix | Real] = {
+            0: to_vector(received @ units @ received.conj().T)}
+        at = [self._at_parts + k * self._part_size for k in range(n + 1)]
+        for offset, scaling in zip(at, self._scalings):
+            blocks[offset] = -_scaled_identity(scaling)
+        self._program.add(blocks, np.zeros(self._part_size), clarabel.ZeroConeT(self._part_size))
+        for offset in at:
+            self._program.add({offset: embedding(n)}, np.zeros(n * (2 * n + 1)),
+                              clarabel.PSDTriangleConeT(2 * n))
+        return self._program.add({self._at_parts: _sinr_rows(sinr, self._scalings)}, -np.ones(n),
+                                 clarabel.NonnegativeConeT(n))
+
+    def _add_information(self, target: Real) -> tuple[int, int]:
+        """Add the two matrix inequalities of the objective; returns the numbers of their cones."""
+        n, n_parameters = self._n_position, len(self._whitening)
+        information = self._program.add(
+            {0: _fisher_rows(self._problem, self._whitening),
+             self._at_z: -_symmetric_placement(n_parameters, n_parameters - n, n_parameters)},
+            np.zeros(n_parameters * (n_parameters + 1) // 2),
+            clarabel.PSDTriangleConeT(n_parameters))
+        corner = np.zeros((2 * n, 2 * n))
+        corner[:n, n:] = target / self._norms
+        corner += corner.T
+        epigraph = self._program.add(
+            {self._at_z: _symmetric_placement(2 * n, 0, n),
+             self._at_t: _symmetric_placement(2 * n, n, 2 * n)},
+            symmetric_to_vector(corner), clarabel.PSDTriangleConeT(2 * n))
+        return information, epigraph
+
+    def solve(self, gap: float, budget: float | None) -> CompactPoint:
+        """Run Clarabel and read its last point."""
+        cost = np.zeros(self._program.n_variables)
+        cost[self._at_t:] = symmetric_to_vector(np.diag(self._norms ** 2 / self._total))
+        solution = self._program.solve(cost, gap, budget)
+        status = str(solution.status)
+        x, z = np.array(solution.x), np.array(solution.z)
+        if status not in USABLE or not (np.isfinite(x).all() and np.isfinite(z).all()):
+            raise SolverError(
+                f'Clarabel ended with {status} after {solution.iterations} iterations')
+        problem, spans = self._problem, self._program.spans
+        covariance = from_vector(x[:self._at_parts])
+        multipliers: Real = np.zeros(self._n_users)
+        if self._sinr_rows is not None:
+            # The certificate's constraint in its own units: the row here times the noise.
+            multipliers = z[spans[self._sinr_rows]] / problem.user_noise * self._total
+        weights = _dual_weights(
+            symmetric_from_vector(z[spans[self._information]]),
+            symmetric_from_vector(z[spans[self._epigraph]]), self._whitening, self._n_position,
+            self._total / self._norms)
+        return CompactPoint(covariance, self._parts(x, covariance), weights, multipliers,
+                            int(solution.iterations), status)
+
+    def _parts(self, x: Real, covariance: Complex) -> Complex:
+        """Read X_1..X_U, shape (U, U, U)."""
+        n, g = self._n_users, self._problem.user_channels
+        if n == 1:
+            return (g.conj().T @ covariance @ g)[None]
+        parts = np.zeros((n, n, n), dtype=complex)
+        unit = np.sqrt(self._problem.sinr * self._problem.user_noise)
+        for u in range(n):
+            begin = self._at_parts + (u + 1) * self._part_size
+            scaling = self._scalings[u + 1] * unit
+            parts[u] = from_vector(x[begin:begin + self._part_size]) * np.outer(scaling, scaling)
+        return parts
 
 
 def _whitened(problem: Problem) -> tuple[Real, Real]:
     """
-    Parameters in which the isotropic Fisher matrix is the identity, reflection first.
+    Parameters in which the Fisher matrix of S = I is the identity, reflection first.
 
     Returns
     -------
     whitening : ndarray, shape (5 K, 5 K)
-        S with S F S^T to be used for F.
+        W with W F W^T to be used for F.
     target : ndarray, shape (3 K, 3 K)
-        S E, of which only the rows of the positions are not zero.
+        W E, of which only the rows of the positions are not zero.
 
     """
     n_position = 3 * problem.fisher.n_targets
-    d = problem.dimension
+    d = len(problem.user_channels)
     # With the reflection coefficients first the lower-triangular factor keeps E in the rows of
     # the positions.
     order = np.roll(np.arange(len(problem.selection)), -n_position)
-    isotropic = problem.fisher.of_covariance(np.eye(d) / d)
-    chol = np.linalg.cholesky(isotropic[np.ix_(order, order)])
-    permutation = np.eye(len(order))[order]
+    plain = problem.fisher.of_covariance(np.eye(d))[np.ix_(order, order)]
+    scale = 1.0 / np.sqrt(np.diag(plain))
+    chol = np.linalg.cholesky(plain * scale[:, None] * scale)
+    permutation = np.diag(scale) @ np.eye(len(order))[order]
     whitening: Real = solve_triangular(chol, permutation, lower=True)
     return whitening, (whitening @ problem.selection)[-n_position:]
 
@@ -257,16 +304,20 @@ def _whitened(problem: Problem) -> tuple[Real, Real]:
 def _fisher_rows(problem: Problem, whitening: Real) -> Real:
     """Triangle of the whitened Fisher matrix as rows on `to_vector` of S."""
     coefficients = to_vector(problem.fisher.coefficients())
-    n = len(whitening)
     mixed = np.tensordot(whitening, coefficients, axes=(1, 0))
     mixed = np.tensordot(whitening, mixed, axes=(1, 1)).transpose(1, 0, 2)
-    column, row = np.tril_indices(n)
+    column, row = np.tril_indices(len(whitening))
     scale = np.where(row == column, 1.0, np.sqrt(2.0))
     return mixed[row, column] * scale[:, None]
 
 
 def _part_scalings(sinr: Real) -> list[Real]:
-    """Diagonals D_k with X_k = D_k X~_k D_k, for k = 0..U."""
+    """
+    Diagonals D_k with X_k = D_k X~_k D_k, for k = 0..U.
+
+    In units of noise times required SINR what a user receives of others is 1 / Gamma of what it
+    receives for itself; unscaled, the differences drown in rounding at high Gamma.
+    """
     off = np.minimum(1.0, 1.0 / np.sqrt(sinr))
     scalings = [off.copy()]
     for u in range(len(sinr)):
@@ -278,13 +329,9 @@ def _part_scalings(sinr: Real) -> list[Real]:
 
 def _scaled_identity(scaling: Real) -> sp.csc_matrix:
     """Map `to_vector` of X~ to that of D X~ D."""
-    both = np.outer(scaling, scaling)
-    upper = to_vector((np.sqrt(0.5) * (1 + 1j) * both)[None])[0]
-    n = len(scaling)
-    upper[:n] = np.diag(both)
-    half = (len(upper) - n) // 2
-    row = upper[n:n + half]
-    return sp.diags(np.concatenate([upper[:n], row, row]), format='csc')
+    row, column = upper_triangle(len(scaling))
+    both = scaling[row] * scaling[column]
+    return sp.diags(np.concatenate([scaling ** 2, both, both]), format='csc')
 
 
 def _sinr_rows(sinr: Real, scalings: list[Real]) -> Real:

@@ -13,7 +13,7 @@ Complex = NDArray[np.complex128]
 
 
 @lru_cache(maxsize=64)
-def _triangle(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def upper_triangle(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row and column of the upper triangle, column by column, without the diagonal."""
     column, row = np.tril_indices(n, -1)
     return row, column
@@ -35,7 +35,7 @@ def to_vector(matrices: Complex) -> Real:
         Re tr(A B) is the product of the vectors of A and B.
 
     """
-    row, column = _triangle(matrices.shape[-1])
+    row, column = upper_triangle(matrices.shape[-1])
     upper = np.sqrt(2.0) * matrices[..., row, column]
     return np.concatenate(
         [np.diagonal(matrices, axis1=-2, axis2=-1).real, upper.real, upper.imag], axis=-1)
@@ -44,7 +44,7 @@ def to_vector(matrices: Complex) -> Real:
 def from_vector(vector: Real) -> Complex:
     """Hermitian matrix (n, n) of a vector (n^2,); the inverse of `to_vector`."""
     n = int(round(np.sqrt(len(vector))))
-    row, column = _triangle(n)
+    row, column = upper_triangle(n)
     half = len(row)
     matrix = np.diag(vector[:n]).astype(complex)
     matrix[row, column] = (vector[n:n + half] + 1j * vector[n + half:]) / np.sqrt(2.0)
