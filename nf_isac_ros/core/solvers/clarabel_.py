@@ -103,8 +103,9 @@ class _Program:
         settings.max_iter = 200
         if budget is not None:
             settings.time_limit = max(budget, 1e-3)
+        quadratic = sp.csc_matrix((self.n_variables, self.n_variables))
         solver = clarabel.DefaultSolver(
-            sp.csc_matrix((self.n_variables, self.n_variables)), cost, sp.vstack(self._rows, format='csc'),
+            quadratic, cost, sp.vstack(self._rows, format='csc'),
             np.concatenate(self._rights), self._cones, settings)
         return solver.solve()
 

@@ -64,8 +64,8 @@ def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: float) ->
     Notes
     -----
     Minimise sum_i t_i subject to [[F(R), e_i], [e_i^T, t_i]] >= 0 for each position parameter i,
-    h_u^H W_u h_u >= Gamma_u (h_u^H (sum_{j != u} W_j + R_d) h_u + sigma_u^2), and the power budget,
-    with R = sum W_u + R_d; Hua, Xu, Zhang. The only liberties: the scaling of Problem, and the
+    h_u^H W_u h_u >= Gamma_u (h_u^H (sum_{j != u} W_j + R_d) h_u + sigma_u^2), and the power
+    budget, with R = sum W_u + R_d; Hua, Xu, Zhang. The only liberties: the scaling of Problem, and the
     Fisher matrix as one matrix product, since entry by entry cvxpy needs minutes.
 
     """
