@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # A window must go on for a while after the second in which the radio is not judged [s].
 SHORTEST = 2.0
+# So long after the start of a recording the first beams are there, at the latest [s].
+FIRST_BEAMS = 0.5
 
 USAGE_ERROR = 2
 
@@ -116,6 +118,7 @@ def plan_from(args: argparse.Namespace) -> Plan:
         raise UsageError(f'--duration {args.duration:g}: must be at least {SHORTEST:g} s')
     if not 0 < args.rate < math.inf:
         raise UsageError(f'--rate {args.rate:g}: must be above 0')
+    duration = args.duration
     config = args.config.expanduser().resolve() if args.config is not None else None
     if args.bag is None:
         for option, given in (('--cut', args.cut), ('--rate', args.rate != 1.0),
@@ -133,10 +136,16 @@ def plan_from(args: argparse.Namespace) -> Plan:
                         repeat=args.repeat)
         with Recording(bag) as recording:
             topics = [topic.name for topic in recording.topics]
+            length = 1e-9 * (recording.end - recording.start) / args.rate
+        if not args.repeat:
+            if length < SHORTEST + FIRST_BEAMS:
+                raise UsageError(f'the recording {bag.name} lasts {length:.1f} s at this pace, '
+                                 f'must be {SHORTEST + FIRST_BEAMS:g} s; --repeat plays it again')
+            duration = min(duration, length - FIRST_BEAMS)
         for cut in cuts:
             if cut.topic not in topics:
                 raise UsageError(f'--cut {cut}: the recording has no topic {cut.topic}; it has '
                                  f'{", ".join(topics) or "none"}')
     return Plan(source=source, deployment=load_deployment(source.deployment),
-                duration=args.duration,
+                duration=duration,
                 settings=tuple(parse_setting(text) for text in args.settings))

@@ -243,7 +243,7 @@ def programs(source: Source, recording: Path,
             raise UsageError(f'--set {node}.{parameter}: {node} is not part of this demo')
         extra[node] += ['-p', f'{parameter}:={value}']
     return tuple(
-        Program(name=name, may_end=name == PLAYER, command=(
+        Program(name=name, command=(
             str(executable(name)), '--ros-args', '-r', '__ns:=/', '--params-file', str(shared),
             # JSON is YAML, which is what the argument is read as; it quotes what must be quoted.
             *(word for key, value in values.items()

@@ -257,8 +257,7 @@ def _measure(session: _Session, monitor: Any) -> None:
     while not session.interruption and (left := end - time.monotonic()) > 0:
         monitor.spin(min(STEP, left))
         session.note_endings(session.supervisor.poll())
-        running = session.supervisor.running
-        if not running or session.nodes.get(PLAYER) == 'ended':
+        if not session.supervisor.running:
             break
         session.show('measuring')
     log.end = time.time()

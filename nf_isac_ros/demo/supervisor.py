@@ -45,14 +45,11 @@ class Program:
         Node name; also names the log file.
     command : tuple of str
         Executable and its arguments.
-    may_end : bool
-        It ends by itself when it is done, with exit code 0.
 
     """
 
     name: str
     command: tuple[str, ...]
-    may_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,6 @@ class Ending:
         Name of the signal; empty: none.
     asked : bool
         It had been asked to end.
-    may_end : bool
-        It ends by itself when it is done.
     time : float
         time.monotonic() at which that was noticed [s].
     last_lines : tuple of str
@@ -82,7 +77,6 @@ class Ending:
     exit_code: int | None
     signal: str
     asked: bool
-    may_end: bool
     time: float
     last_lines: tuple[str, ...]
 
@@ -97,11 +91,9 @@ class Ending:
 
     @property
     def clean(self) -> bool:
-        """Tell whether it was asked to end, or was done, and ended by itself."""
-        if self.exit_code == 0:
-            return self.asked or self.may_end
-        # How programs end that leave Ctrl-C to the interpreter or the shell.
-        return self.asked and (self.exit_code == 130 or self.signal == 'SIGINT')
+        """Tell whether it was asked to end and did so by itself."""
+        # 130 and SIGINT: how programs end that leave Ctrl-C to the shell or the interpreter.
+        return self.asked and (self.exit_code in (0, 130) or self.signal == 'SIGINT')
 
 
 @dataclass
@@ -259,7 +251,6 @@ class Supervisor:
                 exit_code=code if code >= 0 else None,
                 signal=_signal_name(-code) if code < 0 else '',
                 asked=child.asked,
-                may_end=child.program.may_end,
                 time=time.monotonic(),
                 last_lines=last_lines(child.log)))
             del self._children[name]

@@ -56,8 +56,8 @@ time.sleep(60)
 """
 
 
-def program(name: str, code: str, *arguments: str, may_end: bool = False) -> Program:
-    return Program(name, (sys.executable, '-S', '-c', code, *arguments), may_end=may_end)
+def program(name: str, code: str) -> Program:
+    return Program(name, (sys.executable, '-S', '-c', code))
 
 
 def wait_for(condition, seconds: float = 10.0) -> bool:
@@ -110,12 +110,11 @@ def test_a_node_that_is_killed_is_noticed_with_the_signal(tmp_path):
     assert not ended.clean
 
 
-@pytest.mark.parametrize('may_end', [False, True], ids=['node', 'source'])
-def test_ending_with_success_is_clean_only_for_those_that_may(tmp_path, may_end):
+def test_a_node_that_ends_without_being_asked_has_died_even_with_success(tmp_path):
     with Supervisor(tmp_path) as supervisor:
-        supervisor.start(program('short', 'pass', may_end=may_end))
+        supervisor.start(program('short', 'pass'))
         ended, = poll_until_ended(supervisor)
-    assert ended.clean is may_end
+    assert (ended.exit_code, ended.clean) == (0, False)
 
 
 @pytest.mark.parametrize(('code', 'exit_code', 'signal_name', 'clean'), [
