@@ -122,7 +122,7 @@ def test_responses_are_evaluated_once(monkeypatch):
     elements = planar_elements(4, 4, WAVELENGTH / 2)
     evaluator = PatternEvaluator(elements, WAVELENGTH, [[0, 0, 1.0], [0, 1.0, 1.0]])
     first = evaluator.power(np.ones((16, 1)))
-    monkeypatch.setattr(beampattern, 'responses', None)
+    monkeypatch.setattr(beampattern, '_single_responses', None)
     np.testing.assert_array_equal(evaluator.power(np.ones((16, 1))), first)
 
 
