@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
+from matplotlib.ticker import FuncFormatter, NullFormatter
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,17 +44,25 @@ REQUIRED_STYLE = (0, (1, 1.5))
 
 DPI = 100
 WIDTH = 12.0   # [in]: 1200 pixels
+# Width of the scene's axes over their height.
+SCENE_ASPECT = 1.18
+
+# Intervals into which the SINR that a user saw is divided; it is known far more often.
+RANGES = 120
 
 # A line is broken where nothing is known for longer than this [s].
 GAP = 0.5
 
-# Responses that the background of the scene may take: 3 seconds on a slow core.
-MOST_RESPONSES = 60_000_000
-MOST_CELLS = 180
+# Responses that the background of the scene may take: some 3 seconds on a slow core.
+MOST_RESPONSES = 200_000_000
+MOST_CELLS = 170
+# The background is the strongest of patterns at heights that lie about so far apart [m].
+HEIGHT_STEP = 0.15
+MOST_HEIGHTS = 6
 LEVELS = (-10.0, 0.0)   # from here [dB] to the gain of the whole array
 
 # The usual bound is drawn about so large, as a share of the picture's width.
-ELLIPSE_SHARE = 0.025
+ELLIPSE_SHARE = 0.035
 ELLIPSES_PER_TARGET = 8
 
 
@@ -98,9 +107,9 @@ def draw_scene(deployment: Deployment, log: RunLog, path: Path) -> None:
               for role in (TARGET, USER) for name in _ids(log, role)}
     low, high = _extent(deployment, tracks.values())
     notes = []
-    height = _height(log, tracks)
     if log.weights is not None and len(log.weights) == len(deployment.transmit_array):
-        _draw_pattern(figure, axes, deployment, log.weights, low, high, height)
+        _draw_pattern(figure, axes, deployment, log.weights, low, high,
+                      _heights(deployment, tracks.values()))
         beams = log.beams[-1]
         notes.append(f'beams no. {beams.sequence} at {beams.time - _origin(log):.1f} s')
     else:
@@ -109,10 +118,10 @@ def draw_scene(deployment: Deployment, log: RunLog, path: Path) -> None:
     if factor is not None:
         notes.append(f'bound ellipses (1 sigma) enlarged {factor:g} times')
     labels = []
-    for (role, name), (_, places) in tracks.items():
-        labels += _draw_track(axes, role, name, places, log)
     for array, text in _arrays(deployment):
         labels.append(_draw_array(axes, array, text, 0.04 * (high[0] - low[0])))
+    for (role, name), (_, places) in tracks.items():
+        labels += _draw_track(axes, role, name, places, log)
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
     axes.set_aspect('equal')
@@ -122,7 +131,7 @@ def draw_scene(deployment: Deployment, log: RunLog, path: Path) -> None:
     axes.set_title(', '.join(notes), fontsize=14)
     _scene_legend(figure, tracks, factor)
     figure.draw_without_rendering()
-    _place_labels(axes, labels)
+    _place_labels(axes, labels, [places for _, places in tracks.values()])
     figure.savefig(path)
 
 
@@ -138,14 +147,19 @@ def draw_timeline(log: RunLog, path: Path) -> None:
         PNG file to write.
 
     """
-    figure = Figure(figsize=(WIDTH, 10.0), dpi=DPI, layout='constrained')
-    bound_axes, sinr_axes, latency_axes = figure.subplots(3, 1, sharex=True)
     origin = _origin(log)
+    users = log.user_ids
+    # Users often have the same requirement: in one panel they would hide each other.
+    ratios = [3.0, *([2.0 if len(users) < 3 else 1.5] * len(users)), 2.5]
+    figure = Figure(figsize=(WIDTH, 1.3 + 1.05 * sum(ratios)), dpi=DPI, layout='constrained')
+    panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+    bound_axes, latency_axes = panels[0], panels[-1]
     _draw_root_bounds(bound_axes, log, origin)
-    _draw_sinrs(sinr_axes, log, origin)
+    for axes, name in zip(panels[1:-1], users, strict=True):
+        _draw_sinr(axes, log, name, origin)
     _draw_latencies(latency_axes, log, origin)
     bands = list(_bands(log, origin))
-    for axes in (bound_axes, sinr_axes, latency_axes):
+    for axes in panels:
         _draw_bands(axes, bands)
         axes.grid(True, which='major', color='0.88', linewidth=0.8)
         axes.set_axisbelow(True)
@@ -168,26 +182,33 @@ def draw_timeline(log: RunLog, path: Path) -> None:
 
 
 def _draw_pattern(figure: Figure, axes: Axes, deployment: Deployment, weights: Vector,
-                  low: Vector, high: Vector, height: float) -> None:
+                  low: Vector, high: Vector, heights: Vector) -> None:
     width, depth = high - low
     elements = len(deployment.transmit_array)
-    cells = min(MOST_CELLS, math.isqrt(MOST_RESPONSES // elements))
+    cells = min(MOST_CELLS, math.isqrt(MOST_RESPONSES // (elements * len(heights))))
     count = (max(2, round(cells * min(1.0, width / depth))),
              max(2, round(cells * min(1.0, depth / width))))
-    plane = GridPlane(
-        np.array([*(low + high) / 2, height]), np.array([width, 0.0, 0.0]),
-        np.array([0.0, depth, 0.0]), count)
-    evaluator = PatternEvaluator(
-        deployment.transmit_array.positions, deployment.radio.wavelength, plane.points, memory=0)
+    gains = []
+    for height in heights:
+        plane = GridPlane(
+            np.array([*(low + high) / 2, height]), np.array([width, 0.0, 0.0]),
+            np.array([0.0, depth, 0.0]), count)
+        evaluator = PatternEvaluator(
+            deployment.transmit_array.positions, deployment.radio.wavelength, plane.points,
+            memory=0)
+        gains.append(evaluator.gain(weights))
     ceiling = max(10.0, 10.0 * math.log10(elements))
-    level = decibels(evaluator.gain(weights), LEVELS[0], ceiling).reshape(count)
+    # fmax: a point on the antenna has no gain at one height and may have one at another.
+    level = decibels(np.fmax.reduce(gains), LEVELS[0], ceiling).reshape(count)
     # Greys leave the colours to the bodies.
     image = axes.imshow(
         level.T, origin='lower', extent=(low[0], high[0], low[1], high[1]), cmap='Greys',
         vmin=LEVELS[0], vmax=1.35 * ceiling, interpolation='bilinear', zorder=0)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01, boundaries=np.linspace(
         LEVELS[0], ceiling, 200), ticks=np.arange(LEVELS[0], ceiling, 10.0))
-    bar.set_label(f'beam pattern at z = {height:.2f} m: gain over isotropic [dB]', fontsize=12)
+    where = (f'z = {heights[0]:.2f} m' if len(heights) == 1
+             else f'the best of z = {heights[0]:.2f} to {heights[-1]:.2f} m')
+    bar.set_label(f'gain over isotropic transmission [dB], {where}', fontsize=12)
     bar.ax.tick_params(labelsize=12)
 
 
@@ -237,9 +258,7 @@ def _draw_track(axes: Axes, role: str, name: str, places: Vector,
         return []
     colour = _colour(log, role, name)
     axes.plot(places[:, 0], places[:, 1], color='white', linewidth=4.0, zorder=3)
-    axes.plot(places[:, 0], places[:, 1], color=colour, linewidth=2.2, zorder=4,
-              linestyle='-' if role == TARGET else (0, (5, 1.2)))
-    axes.plot(*known[0, :2], marker='|', color=colour, markersize=9, markeredgewidth=2.2, zorder=4)
+    axes.plot(places[:, 0], places[:, 1], color=colour, linewidth=2.2, zorder=4)
     axes.plot(*known[-1, :2], marker=SYMBOLS[role], color=colour, markersize=11,
               markeredgecolor='white', markeredgewidth=1.5, zorder=6)
     return [(name, known[-1, :2], colour)]
@@ -270,23 +289,26 @@ def _arrays(deployment: Deployment) -> list[tuple[AntennaArray, str]]:
             (receive, f'receive array, {len(receive)} elements')]
 
 
-def _place_labels(axes: Axes, labels: Sequence[tuple[str, Vector, str]]) -> None:
-    """Put each label beside its point, where it covers no other label and no other point."""
+def _place_labels(axes: Axes, labels: Sequence[tuple[str, Vector, str]],
+                  tracks: Sequence[Vector]) -> None:
+    """Put each label beside its point, where it covers no other label, point or track."""
     to_pixels = axes.transData.transform
-    taken = [(*(to_pixels(point) - 9), *(to_pixels(point) + 9)) for _, point, _ in labels]
+    points = [to_pixels(point) for _, point, _ in labels]
+    taken = [(*(point - 13), *(point + 13)) for point in points]
+    for places in tracks:
+        known = places[np.isfinite(places).all(axis=1), :2]
+        taken += [(*(pixel - 2), *(pixel + 2)) for pixel in to_pixels(known[::3])]
     frame = axes.get_window_extent()
-    # Right, left, above, below, then the corners, then further away.
-    directions = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-    for text, point, colour in labels:
-        width, height = 9.0 * len(text) + 4, 20.0
+    # Right, left, below, above, then the corners, then further away.
+    directions = [(1, 0), (-1, 0), (0, -1), (0, 1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
+    for (text, _, colour), point in zip(labels, points, strict=True):
+        size = np.array([10.5 * len(text) + 6, 22.0])
         best, least = None, math.inf
-        for distance in (14.0, 30.0, 50.0):
-            for right, up in directions:
-                middle = to_pixels(point) + [right * (distance + width / 2),
-                                             up * (distance + height / 2)]
-                box = (middle[0] - width / 2, middle[1] - height / 2,
-                       middle[0] + width / 2, middle[1] + height / 2)
-                cost = sum(_overlap(box, other) for other in taken) + distance
+        for distance in (14.0, 22.0, 34.0, 50.0):
+            for direction in directions:
+                middle = point + np.array(direction) * (distance + size / 2)
+                box = (*(middle - size / 2), *(middle + size / 2))
+                cost = sum(_overlap(box, other) for other in taken) + 2 * distance
                 if not (frame.x0 < box[0] and box[2] < frame.x1
                         and frame.y0 < box[1] and box[3] < frame.y1):
                     cost += 1e6
@@ -316,8 +338,7 @@ def _scene_legend(figure: Figure, tracks: Iterable[tuple[str, str]], factor: flo
                               markersize=9, linewidth=2.2, label='target: track, last position'))
     if USER in roles:
         handles.append(Line2D([], [], color=COLOURS[USER][0], marker=SYMBOLS[USER], markersize=9,
-                              linewidth=2.2, linestyle=(0, (5, 1.2)),
-                              label='user: track, last position'))
+                              linewidth=2.2, label='user: track, last position'))
     if factor is not None:
         handles.append(Patch(facecolor=COLOURS[TARGET][0], alpha=0.4,
                              label=f'Cramér-Rao bound, 1 sigma x {factor:g}'))
@@ -359,18 +380,28 @@ def _extent(deployment: Deployment, tracks: Iterable[tuple[Vector, Vector]]) -> 
     places += [array.positions[:, :2] for array, _ in _arrays(deployment)]
     points = np.vstack(places)
     low, high = points.min(axis=0), points.max(axis=0)
-    size = max(float((high - low).max()), 1.0)
-    margin = 0.09 * size
-    # A scene along a line would be a strip too narrow to be read.
-    narrow = np.maximum(0.55 * size - (high - low), 0.0) / 2
-    return low - margin - narrow, high + margin + narrow
+    margin = 0.08 * max(float((high - low).max()), 1.0)
+    low, high = low - margin, high + margin
+    # Fill the page, whatever the shape of the scene.
+    width, depth = high - low
+    wanted = np.array([max(width, SCENE_ASPECT * depth), max(depth, width / SCENE_ASPECT)])
+    middle = (low + high) / 2
+    return middle - wanted / 2, middle + wanted / 2
 
 
-def _height(log: RunLog, tracks: dict[tuple[str, str], tuple[Vector, Vector]]) -> float:
-    """Height at which the beam pattern says most: the mean of the bodies' last heights."""
-    heights = [places[np.isfinite(places).all(axis=1)][-1, 2] for _, places in tracks.values()
-               if np.isfinite(places).all(axis=1).any()]
-    return float(np.mean(heights)) if heights else 0.0
+def _heights(deployment: Deployment, tracks: Iterable[tuple[Vector, Vector]]) -> Vector:
+    """
+    Heights at which the beam pattern is taken, shape (n,) [m].
+
+    Beams are narrower than the bodies' heights differ, so that one plane would show pieces of
+    them only.
+    """
+    last = [places[np.isfinite(places).all(axis=1)][-1, 2] for _, places in tracks
+            if np.isfinite(places).all(axis=1).any()]
+    last.append(float(deployment.transmit_array.positions[:, 2].mean()))
+    low, high = min(last), max(last)
+    count = min(MOST_HEIGHTS, 1 + math.ceil((high - low) / HEIGHT_STEP))
+    return np.linspace(low, high, count) if count > 1 else np.array([(low + high) / 2])
 
 
 # Timeline
@@ -388,41 +419,55 @@ def _draw_root_bounds(axes: Axes, log: RunLog, origin: float) -> None:
         for values, style, label in (
                 ([entry.root_crb for _, entry in entries], '-', f'{name}: designed beams'),
                 ([entry.isotropic_root_crb for _, entry in entries], '--', f'{name}: isotropic')):
-            line = np.array(values)
+            line = 1e3 * np.array(values)
             line[~np.isfinite(line) | (line <= 0)] = math.nan
             axes.plot(*_broken(times, line), style, color=colour, linewidth=1.8, label=label)
     axes.set_yscale('log')
-    axes.set_ylabel('root-CRB [m]', fontsize=13)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel('root-CRB [mm]', fontsize=13)
 
 
-def _draw_sinrs(axes: Axes, log: RunLog, origin: float) -> None:
-    designs: list[DesignRecord] = _window(log, log.designs)
-    floor = math.inf
-    for name in log.user_ids:
-        colour = _colour(log, USER, name)
-        designed = [(record.time, user.sinr_db, user.required_db) for record in designs
-                    for user in record.users if user.id == name]
-        seen = [(record.time, user.sinr_db) for record in _window(log, log.radio)
-                for user in record.users if user.id == name]
-        if seen:
-            times, values = np.array(seen).T
-            values[~np.isfinite(values)] = math.nan
-            axes.plot(*_broken(times - origin, values), color=colour, linewidth=4.5, alpha=0.35,
-                      label=f'{name}: seen by the user')
-        if designed:
-            times, values, required = np.array(designed).T
-            values[~np.isfinite(values)] = math.nan
-            axes.plot(*_broken(times - origin, values), color=colour, linewidth=1.6,
-                      label=f'{name}: designed')
-            axes.plot(*_broken(times - origin, required), color=colour, linewidth=1.6,
-                      linestyle=REQUIRED_STYLE, label=f'{name}: required')
-            if np.isfinite(required).any():
-                floor = min(floor, float(np.nanmin(required)))
-    low, high = axes.get_ylim()
-    # Deep fades would press the interesting part into a line.
-    low = max(low, floor - 15.0) if math.isfinite(floor) else low
-    axes.set_ylim(low, max(high, low + 3.0))
+def _draw_sinr(axes: Axes, log: RunLog, name: str, origin: float) -> None:
+    """Draw what one user needs, what was designed, and what it saw on its true channel."""
+    colour = _colour(log, USER, name)
+    designed = [(record.time - origin, user.sinr_db, user.required_db)
+                for record in _window(log, log.designs) for user in record.users
+                if user.id == name]
+    seen = [(record.time - origin, user.sinr_db)
+            for record in _window(log, log.radio) for user in record.users if user.id == name]
+    if seen:
+        times, lowest, highest = _ranges(*np.array(seen).T, _end(log, origin) / RANGES)
+        axes.fill_between(times, lowest, highest, color=colour, alpha=0.3, linewidth=0,
+                          label=f'{name}: seen, least to most')
+    ticks = []
+    if designed:
+        times, values, required = np.array(designed).T
+        values[~np.isfinite(values)] = math.nan
+        axes.plot(*_broken(times, values), color=colour, linewidth=1.8, label=f'{name}: designed')
+        axes.plot(*_broken(times, required), color='black', linewidth=1.6,
+                  linestyle=REQUIRED_STYLE, label=f'{name}: required')
+        ticks = [value for value in (values, required) if np.isfinite(value).any()]
+    if ticks:
+        least = min(float(np.nanmin(value)) for value in ticks)
+        most = max(float(np.nanmax(value)) for value in ticks)
+        low, high = axes.get_ylim()
+        # Deep fades would press the interesting part into a line.
+        axes.set_ylim(max(low, least - 12.0), min(max(high, most + 2.0), most + 8.0))
     axes.set_ylabel('SINR [dB]', fontsize=13)
+
+
+def _ranges(times: Vector, values: Vector, step: float) -> tuple[Vector, Vector, Vector]:
+    """Return the middles of intervals, and the least and the largest value in each."""
+    step = max(step, 1e-3)
+    bins = np.floor(times / step).astype(int)
+    rows = []
+    for number in range(bins.min(), bins.max() + 1):
+        inside = values[(bins == number) & np.isfinite(values)]
+        rows.append(((number + 0.5) * step, *((inside.min(), inside.max()) if len(inside)
+                                              else (math.nan, math.nan))))
+    middles, lowest, highest = np.array(rows).T
+    return middles, lowest, highest
 
 
 def _draw_latencies(axes: Axes, log: RunLog, origin: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -33,6 +33,9 @@ START_PATIENCE = 60.0
 FIRST_BEAM_PATIENCE = 3.0
 # How often processes and screen are looked after [s].
 STEP = 0.05
+
+# How much of a dead node's log is shown; more is in summary.json, all of it in logs.
+SHOWN_LINES = 3
 
 FAILURE = 1
 
@@ -114,6 +117,11 @@ class _Session:
         """Begin to count."""
         self._tally = Tally(self.log)
 
+    @property
+    def measured(self) -> bool:
+        """Tell whether there was a window."""
+        return math.isfinite(self.log.begin)
+
     def show(self, phase: str, *, now: bool = False) -> None:
         """Draw, if it is time to."""
         if now or self.screen.due:
@@ -164,7 +172,9 @@ def run_session(plan: Plan, out: OutputFolder) -> int:
             _stop(session)
         summary = _write_summary(session, out)
     # From here on Ctrl-C simply ends it: no process is left, and the summary is there.
-    problems = _add_paths(session.log, out.recording) + _draw(session, out)
+    problems = []
+    if session.measured:
+        problems = _add_paths(session.log, out.recording) + _draw(session, out)
     if problems:
         session.problems += problems
         summary = _write_summary(session, out)
@@ -273,9 +283,6 @@ def _stop(session: _Session) -> None:
 
 def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
     log, source = session.log, session.plan.source
-    if not math.isfinite(log.begin):
-        # Nothing was measured: an empty window.
-        log.begin = log.end = time.time()
     facts = RunFacts(
         source={
             'scenario': source.scenario or None,
@@ -290,7 +297,8 @@ def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
         power_limit=session.plan.deployment.radio.power,
         deaths=tuple(session.deaths),
         interrupted=bool(session.interruption),
-        problems=tuple(session.problems))
+        problems=tuple(session.problems),
+        measured=session.measured)
     summary = {
         'version': __version__,
         'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
@@ -331,8 +339,25 @@ def _report(console: Console, summary: dict[str, Any], out: OutputFolder) -> Non
     def say(text: str, style: str = '') -> None:
         console.print(Text(text, style=style), soft_wrap=True)
 
-    cycle, pose = summary['cycle_ms'], summary['pose_to_beam_ms']
     say('')
+    if summary['cycles']:
+        _report_numbers(say, summary)
+    written = [name for name in ('summary.json', 'scene.png', 'timeline.png', 'recording', 'logs')
+               if (out.path / name).exists()]
+    say(f'in {out.path}: {", ".join(written)}')
+    for death in summary['nodes_died']:
+        for line in death['last_lines'][-SHOWN_LINES:]:
+            say(f'  {death["node"]}: {line}', 'dim')
+    for reason in summary['verdict']['reasons']:
+        say(f'NOT MET: {reason}', 'bold red')
+    if summary['interrupted']:
+        say('interrupted', 'bold yellow')
+    elif summary['verdict']['passed']:
+        say('all conditions met', 'bold green')
+
+
+def _report_numbers(say: Callable[[str], None], summary: dict[str, Any]) -> None:
+    cycle, pose = summary['cycle_ms'], summary['pose_to_beam_ms']
     say(f'{summary["duration_s"]:.1f} s, {summary["cycles"]} cycles, '
         f'{number(summary["rate_hz"], ".1f")} Hz; cycle {number(cycle["p50"], ".1f")} / '
         f'{number(cycle["p99"], ".1f")} ms, pose to beam {number(pose["p50"], ".1f")} / '
@@ -349,15 +374,3 @@ def _report(console: Console, summary: dict[str, Any], out: OutputFolder) -> Non
     for target in summary['targets']:
         say(f'target {target["id"]}: root-CRB median {length(target["root_crb_m"]["p50"])}, '
             f'isotropic {length(target["isotropic_root_crb_m"]["p50"])}')
-    written = [name for name in ('summary.json', 'scene.png', 'timeline.png', 'recording', 'logs')
-               if (out.path / name).exists()]
-    say(f'in {out.path}: {", ".join(written)}')
-    for death in summary['nodes_died']:
-        for line in death['last_lines']:
-            say(f'  {death["node"]}: {line}', 'dim')
-    for reason in summary['verdict']['reasons']:
-        say(f'NOT MET: {reason}', 'bold red')
-    if summary['interrupted']:
-        say('interrupted', 'bold yellow')
-    elif summary['verdict']['passed']:
-        say('all conditions met', 'bold green')

@@ -76,6 +76,8 @@ class RunFacts:
         The user ended the run early.
     problems : tuple of str
         Further reasons why the run is not good enough, one line each.
+    measured : bool
+        There was a window at all.
 
     """
 
@@ -84,6 +86,7 @@ class RunFacts:
     deaths: tuple[Death, ...] = ()
     interrupted: bool = False
     problems: tuple[str, ...] = ()
+    measured: bool = True
 
 
 def increase(values: Iterable[float]) -> float:
@@ -378,7 +381,9 @@ def _reasons(facts: RunFacts, unlabelled: int, power_violations: int, asked: int
     if unlabelled:
         reasons.append(f'{unlabelled} of {len(designs)} designs miss a required SINR by more than '
                        f'{SINR_TOLERANCE_DB} dB on the predicted channels without saying so')
-    if not asked:
+    if not facts.measured:
+        reasons.append('nothing was measured')
+    elif not asked:
         reasons.append(f'no design was published after the first {SETTLING:g} s')
     elif applied < APPLIED_SHARE * asked:
         reasons.append(f'{applied} of {asked} designs after the first {SETTLING:g} s were applied '

@@ -163,7 +163,7 @@ class Tally:
             gap=last.gap if last else math.nan, gap_max=self._gap_max,
             design=last, radio=log.radio[-1] if log.radio else None,
             bounds=log.bounds[-1].targets if log.bounds else (),
-            fallbacks=dict(self._fallbacks), mutes=dict(self._mutes), rejected=dict(rejected))
+            fallbacks=dict(self._fallbacks), mutes=dict(self._mutes), rejected=dict(+rejected))
 
     def _count(self, design: DesignRecord) -> None:
         self._outcomes[design.outcome] += 1
