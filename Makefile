@@ -6,10 +6,10 @@ OUT ?= out/demo
 BAG ?=
 CONFIG ?=
 SCENARIO ?=
-LOOP ?=
+REPEAT ?=
 ARGS ?=
 PYTHON ?=
-export DURATION OUT BAG CONFIG SCENARIO LOOP ARGS PYTHON
+export DURATION OUT BAG CONFIG SCENARIO REPEAT ARGS PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean
@@ -21,7 +21,7 @@ help:
 	@echo '             SCENARIO=name         another built-in scene'
 	@echo '             BAG=folder            a recording instead of a scene'
 	@echo '             CONFIG=file.yaml      default for a recording: config/recordings/<folder name>.yaml'
-	@echo '             LOOP=1                start the recording again at its end'
+	@echo '             REPEAT=1              play the recording again when it ends'
 	@echo 'make test    linters and all tests; ARGS="-k fisher" hands arguments to pytest'
 	@echo 'make lint    linters and type checks only'
 	@echo 'make setup   only what the others do first; PYTHON=/path/to/python3.12 chooses the interpreter'

@@ -26,9 +26,9 @@ if [[ -n ${BAG:-} ]]; then
 fi
 if [[ -n ${CONFIG:-} ]]; then options+=(--config "$CONFIG"); fi
 if [[ -n ${SCENARIO:-} ]]; then options+=(--scenario "$SCENARIO"); fi
-case "${LOOP:-}" in
+case "${REPEAT:-}" in
     '' | 0 | false | no) ;;
-    *) options+=(--loop) ;;
+    *) options+=(--repeat) ;;
 esac
 
 exec "$root/.venv/bin/nf-isac" demo "${options[@]}"
