@@ -121,23 +121,23 @@ def check_content(command: BeamCommand, limits: Limits) -> CheckedBeams:
     Raises
     ------
     BeamError
-        With the reason wrong-shape, not-finite, power-exceeded, power-mismatch, wrong-wavelength
-        or wrong-layout.
+        With the reason bad-shape, not-finite, power-exceeded, power-mismatch, wrong-wavelength
+        or layout-mismatch.
 
     """
     columns = command.n_users + command.n_sensing
     if command.n_elements != limits.n_elements:
         raise BeamError(f'n_elements is {command.n_elements}, must be {limits.n_elements}',
-                        'wrong-shape')
+                        'bad-shape')
     if columns < 1 or command.n_users < 0 or command.n_sensing < 0:
         raise BeamError(f'{command.n_users} user beams and {command.n_sensing} sensing beams, '
-                        'must be at least one together', 'wrong-shape')
+                        'must be at least one together', 'bad-shape')
     if command.weights.shape != (2 * command.n_elements * columns,):
         raise BeamError(f'weights have {command.weights.size} values, must be '
-                        f'2 x {command.n_elements} x {columns}', 'wrong-shape')
+                        f'2 x {command.n_elements} x {columns}', 'bad-shape')
     if len(command.user_ids) != command.n_users or len(set(command.user_ids)) != command.n_users:
         raise BeamError(f'user_ids are {list(command.user_ids)}, must be {command.n_users} '
-                        'different ones', 'wrong-shape')
+                        'different ones', 'bad-shape')
     if not np.isfinite(command.weights).all():
         raise BeamError('a weight is not finite', 'not-finite')
     beams = command.matrix()
@@ -155,7 +155,7 @@ def check_content(command: BeamCommand, limits: Limits) -> CheckedBeams:
                         'wrong-wavelength')
     if command.layout_hash != limits.layout_hash:
         raise BeamError(f'layout_hash is {command.layout_hash!r}, must be '
-                        f'{limits.layout_hash!r}', 'wrong-layout')
+                        f'{limits.layout_hash!r}', 'layout-mismatch')
     return CheckedBeams(command, beams, power, float(powers.max()), eirp_bound(beams))
 
 

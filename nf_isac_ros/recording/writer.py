@@ -124,6 +124,8 @@ class RecordingWriter:
         Failed attempts to write, by reason ('disk-full', 'write-failed').
     last_error : str
         The newest error in words; empty: none so far.
+    behind : bool
+        The newest attempt to write failed.
 
     """
 
@@ -136,6 +138,7 @@ class RecordingWriter:
         self.lost: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.last_error = ''
+        self.behind = False
         self._store = standard_store()
         self._connections: dict[str, Connection] = {}
         self._file: PatientFile | None = None
@@ -196,6 +199,7 @@ class RecordingWriter:
             self._count(error)
             self.lost[topic] += 1
             return False
+        self.behind = self.behind and self._file is not None
         self.written[topic] += 1
         return True
 
@@ -244,6 +248,7 @@ class RecordingWriter:
         except OSError as error:
             self._count(error)
             return False
+        self.behind = False
         return True
 
     def _count(self, error: Exception) -> None:
@@ -251,6 +256,7 @@ class RecordingWriter:
             errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         self.errors['disk-full' if full else 'write-failed'] += 1
         self.last_error = str(error)
+        self.behind = True
 
     def __enter__(self) -> RecordingWriter:
         """Return the writer; it is open from the start."""

@@ -45,14 +45,14 @@ def test_columns_come_out_in_order():
 
 
 @pytest.mark.parametrize(('changes', 'reason'), [
-    ({'n_elements': 5}, 'wrong-shape'),
-    ({'n_users': 3}, 'wrong-shape'),
+    ({'n_elements': 5}, 'bad-shape'),
+    ({'n_users': 3}, 'bad-shape'),
     ({'n_users': 0, 'n_sensing': 0, 'user_ids': (), 'weights': np.zeros(0, np.float32),
-      'power': 0.0}, 'wrong-shape'),
-    ({'n_users': -1, 'n_sensing': 4}, 'wrong-shape'),
-    ({'weights': np.zeros(35, np.float32)}, 'wrong-shape'),
-    ({'user_ids': ('u1',)}, 'wrong-shape'),
-    ({'user_ids': ('u1', 'u1')}, 'wrong-shape'),
+      'power': 0.0}, 'bad-shape'),
+    ({'n_users': -1, 'n_sensing': 4}, 'bad-shape'),
+    ({'weights': np.zeros(35, np.float32)}, 'bad-shape'),
+    ({'user_ids': ('u1',)}, 'bad-shape'),
+    ({'user_ids': ('u1', 'u1')}, 'bad-shape'),
     ({'weights': weights_with(np.nan)}, 'not-finite'),
     ({'weights': weights_with(-np.inf)}, 'not-finite'),
     ({'weights': weights_with(0.5)}, 'power-exceeded'),
@@ -62,7 +62,7 @@ def test_columns_come_out_in_order():
     ({'power': np.nan}, 'power-mismatch'),
     ({'wavelength': 0.0101}, 'wrong-wavelength'),
     ({'wavelength': np.nan}, 'wrong-wavelength'),
-    ({'layout_hash': 'other'}, 'wrong-layout'),
+    ({'layout_hash': 'other'}, 'layout-mismatch'),
 ], ids=lambda value: value if isinstance(value, str) else '-'.join(value))
 def test_wrong_content_is_refused_with_a_reason(changes, reason):
     with pytest.raises(BeamError) as error:

@@ -193,9 +193,11 @@ def test_full_disk_is_counted_and_writing_goes_on_when_there_is_room(
         writer.write('/a', pose(store, 1.0), 1)
         assert not writer.flush()
         assert writer.errors == {'disk-full': 1}
+        assert writer.behind
         assert writer.last_error
         file_limit(None)
         assert writer.flush()
+        assert not writer.behind
         writer.write('/a', pose(store, 2.0), 2)
     with Recording(tmp_path / 'bag') as recording:
         assert xs(recording, '/a') == [0.0, 1.0, 2.0]

@@ -1,0 +1,21 @@
+"""Qualities of service of this package's topics; each may be overridden by parameter."""
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+# Best effort is compatible with both kinds of publishers, and only the newest pose counts.
+TRACKS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+# A radio that was held up takes what came meanwhile, and counts what is late.
+BEAMS_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+
+RADIO_STATUS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                          durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def overridable() -> QoSOverridingOptions:
+    """Options that declare the usual override parameters of a publisher or a subscription."""
+    return QoSOverridingOptions.with_default_policies()
+
+# A recorder must lose nothing while the disk is slow.
+RECORDER_DEPTH = 200
