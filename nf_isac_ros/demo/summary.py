@@ -271,10 +271,11 @@ def _tally(reasons: Iterable[str]) -> dict[str, int]:
 
 
 def _mute_seconds(radio: Sequence[RadioRecord]) -> dict[str, float]:
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for before, after in pairwise(radio):
         if before.muted:
-            seconds[before.mute_reason or 'no reason given'] += after.time - before.time
+            reason = before.mute_reason or 'no reason given'
+            seconds[reason] = seconds.get(reason, 0.0) + after.time - before.time
     return dict(sorted(seconds.items()))
 
 
