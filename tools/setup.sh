@@ -173,11 +173,13 @@ stop_ticker() {
     fi
 }
 
+exec 3>&2  # a step that is interrupted has its output in the log
+
 on_exit() {
     local code=$?
     stop_ticker
     if ((code > 128)); then
-        printf '\nSet-up interrupted; the next run goes on from here.\n' >&2
+        printf '\nSet-up interrupted; the next run goes on from here.\n' >&3
     fi
 }
 trap on_exit EXIT
