@@ -61,8 +61,8 @@ HEIGHT_STEP = 0.15
 MOST_HEIGHTS = 6
 LEVELS = (-10.0, 0.0)   # from here [dB] to the gain of the whole array
 
-# The usual bound is drawn about so large, as a share of the picture's width.
-ELLIPSE_SHARE = 0.035
+# A large bound is drawn about so large (half axis), as a share of the picture's width.
+ELLIPSE_SHARE = 0.06
 ELLIPSES_PER_TARGET = 8
 
 
@@ -175,6 +175,7 @@ def draw_timeline(log: RunLog, path: Path) -> None:
     end = _end(log, origin)
     latency_axes.set_xlim(0.0, end if end > 0 else 1.0)
     _band_legend(figure, bands)
+    figure.align_ylabels()
     figure.savefig(path)
 
 
@@ -226,8 +227,8 @@ def _draw_bounds(axes: Axes, log: RunLog, width: float) -> float | None:
                            axes_[:, 1]))
     if not chosen:
         return None
-    usual = float(np.median([half_axes[1] for _, _, half_axes, _ in chosen]))
-    factor = _round_number(ELLIPSE_SHARE * width / usual) if usual > 0 else 1.0
+    large = float(np.quantile([half_axes[1] for _, _, half_axes, _ in chosen], 0.8))
+    factor = _round_number(ELLIPSE_SHARE * width / large) if large > 0 else 1.0
     for name, position, half_axes, major in chosen:
         axes.add_patch(Ellipse(
             (position[0], position[1]), 2 * factor * half_axes[1], 2 * factor * half_axes[0],
@@ -294,7 +295,7 @@ def _place_labels(axes: Axes, labels: Sequence[tuple[str, Vector, str]],
     """Put each label beside its point, where it covers no other label, point or track."""
     to_pixels = axes.transData.transform
     points = [to_pixels(point) for _, point, _ in labels]
-    taken = [(*(point - 13), *(point + 13)) for point in points]
+    taken = [(*(point - 18), *(point + 18)) for point in points]
     for places in tracks:
         known = places[np.isfinite(places).all(axis=1), :2]
         taken += [(*(pixel - 2), *(pixel + 2)) for pixel in to_pixels(known[::3])]
@@ -302,9 +303,9 @@ def _place_labels(axes: Axes, labels: Sequence[tuple[str, Vector, str]],
     # Right, left, below, above, then the corners, then further away.
     directions = [(1, 0), (-1, 0), (0, -1), (0, 1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
     for (text, _, colour), point in zip(labels, points, strict=True):
-        size = np.array([10.5 * len(text) + 6, 22.0])
+        size = np.array([10.5 * len(text) + 16, 24.0])
         best, least = None, math.inf
-        for distance in (14.0, 22.0, 34.0, 50.0):
+        for distance in (18.0, 26.0, 38.0, 54.0):
             for direction in directions:
                 middle = point + np.array(direction) * (distance + size / 2)
                 box = (*(middle - size / 2), *(middle + size / 2))
@@ -437,9 +438,13 @@ def _draw_sinr(axes: Axes, log: RunLog, name: str, origin: float) -> None:
     seen = [(record.time - origin, user.sinr_db)
             for record in _window(log, log.radio) for user in record.users if user.id == name]
     if seen:
-        times, lowest, highest = _ranges(*np.array(seen).T, _end(log, origin) / RANGES)
-        axes.fill_between(times, lowest, highest, color=colour, alpha=0.3, linewidth=0,
-                          label=f'{name}: seen, least to most')
+        # An interval holds the fade from some beams to the next, so that no saw teeth are left.
+        cycles = np.diff([record.time for record in _window(log, log.designs)])
+        cycle = float(np.median(cycles)) if len(cycles) else 0.0
+        step = max(_end(log, origin) / RANGES, 2.0 * cycle)
+        times, lowest, highest = _ranges(*np.array(seen).T, step)
+        axes.fill_between(times, lowest, highest, step='mid', color=colour, alpha=0.3,
+                          linewidth=0, label=f'{name}: seen on the\ntrue channel')
     ticks = []
     if designed:
         times, values, required = np.array(designed).T
@@ -459,7 +464,7 @@ def _draw_sinr(axes: Axes, log: RunLog, name: str, origin: float) -> None:
 
 def _ranges(times: Vector, values: Vector, step: float) -> tuple[Vector, Vector, Vector]:
     """Return the middles of intervals, and the least and the largest value in each."""
-    step = max(step, 1e-3)
+    step = max(step, 1e-3)   # of a log that has no duration
     bins = np.floor(times / step).astype(int)
     rows = []
     for number in range(bins.min(), bins.max() + 1):
