@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 import math
+import os
 from pathlib import Path
 import signal
 import time
@@ -116,6 +117,8 @@ class _Session:
     def __post_init__(self) -> None:
         """Begin to count."""
         self._tally = Tally(self.log)
+        # The domain is for those who want to look at the topics meanwhile.
+        self._title = f'{self.plan.source.title}, ROS_DOMAIN_ID {os.environ["ROS_DOMAIN_ID"]}'
 
     @property
     def measured(self) -> bool:
@@ -126,7 +129,7 @@ class _Session:
         """Draw, if it is time to."""
         if now or self.screen.due:
             self.screen.show(self._tally.snapshot(
-                self.plan.source.title, phase, self.plan.duration, time.time(), self.nodes,
+                self._title, phase, self.plan.duration, time.time(), self.nodes,
                 tuple(death.node for death in self.deaths)))
 
     def note_endings(self, endings: list[Ending]) -> None:
