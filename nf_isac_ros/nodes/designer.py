@@ -1,0 +1,293 @@
+"""Solver thread of the beamformer: designs for the newest scene, and publishes."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import nan
+from statistics import median
+import threading
+import time
+import traceback
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+
+from nf_isac_ros.conversions.messages import (
+    beamformer_message,
+    covariance_message,
+    crb_array_message,
+    design_status_message,
+)
+from nf_isac_ros.core.arrays import AntennaArray
+from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
+from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.planning import PlannedDesign, PlannedScene, design_for
+from nf_isac_ros.core.reports import (
+    BoundReport,
+    CovarianceReport,
+    CycleReport,
+    DesignedBeams,
+    orthogonal_factor,
+)
+from nf_isac_ros.core.solution import Quality
+from nf_isac_ros.nodes.diagnostics import Counts
+from nf_isac_ros.nodes.newest import NewestOnly
+
+# Cycles that `Designer.recent` looks back on.
+RECENT_CYCLES = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    A scene to design for.
+
+    Attributes
+    ----------
+    plan : PlannedScene
+        At the transmit time.
+    settings : DesignSettings
+        What is to be designed.
+    cycle : int
+        Number of the cycle.
+    started : float
+        When the cycle began, on the steady clock [s].
+    stamp : float
+        When the cycle began, in node time [s].
+    lease : float
+        How long after the transmit time the beams may be used [s].
+    calibration_epoch : int
+        Calibration of the radio that the beams assume.
+
+    """
+
+    plan: PlannedScene
+    settings: DesignSettings
+    cycle: int
+    started: float
+    stamp: float
+    lease: float
+    calibration_epoch: int
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Publishers of what the solver thread makes."""
+
+    beamformer: Publisher
+    covariance: Publisher
+    crb: Publisher
+    status: Publisher
+
+
+class UnusableBeamsError(NfIsacError):
+    """Beams that must not leave the node."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Designer:
+    """
+    Designs and publishes from one activation to the deactivation.
+
+    Parameters
+    ----------
+    node : Node
+        Has the clock and the log.
+    world_frame : str
+        Frame of bounds and status.
+    outputs : Outputs
+        Where the results go.
+    fallbacks, rejected : Counts
+        Published in the status; this class adds to `fallbacks`.
+
+    """
+
+    def __init__(self, node: Node, world_frame: str, outputs: Outputs, fallbacks: Counts,
+                 rejected: Counts) -> None:
+        self._node = node
+        self._world_frame = world_frame
+        self._outputs = outputs
+        self._fallbacks = fallbacks
+        self._rejected = rejected
+        # Held while publishing: after `close` or a jump of the clock nothing old goes out.
+        self._gate = threading.Lock()
+        self._closed = False
+        self._not_before = -np.inf
+        self._forget = False
+        self._sequence = 0
+        self._overruns = 0
+        self._cycle: DesignCycle | None = None
+        self._last: CycleReport | None = None
+        self._durations: deque[float] = deque(maxlen=RECENT_CYCLES)
+        self._worker: NewestOnly[Job] = NewestOnly(self._work, 'solver')
+
+    @property
+    def last(self) -> CycleReport | None:
+        """What the latest cycle did; None before the first."""
+        return self._last
+
+    @property
+    def recent(self) -> float:
+        """Median duration of the latest cycles [s]; NaN before the first."""
+        durations = tuple(self._durations)
+        return median(durations) if durations else nan
+
+    def submit(self, job: Job) -> None:
+        """Hand a scene over; one that was not begun yet is dropped and counted."""
+        if self._worker.put(job):
+            self._overruns += 1
+
+    def clock_jumped(self, started: float) -> None:
+        """Publish nothing of cycles that began before a time on the steady clock [s]."""
+        with self._gate:
+            self._not_before = started
+            self._forget = True
+
+    def close(self, timeout: float) -> bool:
+        """
+        Stop publishing at once, and end.
+
+        Parameters
+        ----------
+        timeout : float
+            How long to wait for a design that is under way [s].
+
+        Returns
+        -------
+        bool
+            False if the thread is still at work; what it finds is thrown away.
+
+        """
+        with self._gate:
+            self._closed = True
+        return self._worker.stop(timeout)
+
+    def _now(self) -> float:
+        return self._node.get_clock().now().nanoseconds * 1e-9
+
+    def _wanted(self, job: Job) -> bool:
+        return not self._closed and job.started >= self._not_before
+
+    def _work(self, job: Job) -> None:
+        taken = time.perf_counter()
+        try:
+            self._design(job, taken)
+        except NfIsacError as error:
+            self._fail(job, error.reason, str(error))
+        except Exception:  # noqa: BLE001  whatever it was: no beams, a status, and on
+            self._fail(job, 'internal-error', traceback.format_exc())
+
+    def _design(self, job: Job, taken: float) -> None:
+        if self._cycle is None or self._cycle.settings != job.settings:
+            self._cycle = DesignCycle(job.settings)
+        elif self._forget:
+            self._cycle.reset()
+        self._forget = False
+        design = design_for(job.plan, self._cycle)
+        stages = {'wait': 1e3 * (taken - job.started), **design.solution.times_ms}
+        with self._gate:
+            if not self._wanted(job):
+                return
+            if design.solution.quality is Quality.MUTE:
+                reason = design.solution.reason
+                self._fallbacks.add(reason, '; '.join(map(str, design.removed)))
+                self._report(self._muted(job, reason, stages))
+            else:
+                self._publish(job, design, stages)
+
+    def _publish(self, job: Job, design: PlannedDesign, stages: dict[str, float]) -> None:
+        publishing = time.perf_counter()
+        now = self._now()
+        beams = self._beams(job, design, now)
+        self._outputs.beamformer.publish(beamformer_message(beams))
+        self._sequence = beams.sequence
+        published = time.perf_counter()
+        stages['publish'] = 1e3 * (published - publishing)
+        self._durations.append(published - job.started)
+        pose_to_beam = self._now() - beams.design_stamp
+        self._publish_bounds(job, design, beams)
+        solution = design.solution
+        if solution.quality is Quality.FALLBACK:
+            self._fallbacks.add(solution.reason, '; '.join(map(str, design.removed)))
+        self._report(CycleReport(
+            frame=self._world_frame, transmit_time=beams.transmit_time, sequence=beams.sequence,
+            cycle=job.cycle, design=job.settings.name, quality=solution.quality,
+            reason=solution.reason, users=solution.users, tracks=job.plan.tracks,
+            objective=solution.objective, bound=solution.bound, gap=solution.gap,
+            power=solution.power, iterations=solution.iterations, warm=solution.warm,
+            cycle_ms=1e3 * (published - job.started), pose_to_beam_ms=1e3 * pose_to_beam,
+            stages_ms=stages, overruns=self._overruns, fallbacks=self._fallbacks.snapshot(),
+            rejected=self._rejected.snapshot()))
+
+    def _beams(self, job: Job, design: PlannedDesign, now: float) -> DesignedBeams:
+        solution, plan = design.solution, job.plan
+        array: AntennaArray = plan.scene.transmit_array
+        valid_until = plan.scene.stamp + job.lease
+        if not now < valid_until:
+            raise UnusableBeamsError(
+                f'the design took until {now - valid_until:.3f} s after the end of its lease',
+                'too-late')
+        if now < job.stamp:
+            raise UnusableBeamsError('the clock went back during the design', 'clock-jump')
+        if not np.isfinite(solution.weights).all():
+            raise UnusableBeamsError('the design has weights that are not finite',
+                                     'internal-error')
+        assert plan.newest_stamp is not None
+        assert plan.oldest_stamp is not None
+        return DesignedBeams(
+            frame=array.name, sequence=self._sequence + 1, transmit_time=plan.scene.stamp,
+            design_stamp=plan.newest_stamp, oldest_track_stamp=plan.oldest_stamp,
+            cycle_stamp=job.stamp, publish_stamp=now, valid_until=valid_until,
+            design=solution.design, quality=solution.quality, reason=solution.reason,
+            # Isotropic beams carry no data.
+            user_ids=design.user_ids if solution.communication.shape[1] else (),
+            communication=solution.communication, sensing=solution.sensing,
+            power=solution.power, power_limit=solution.power_limit,
+            wavelength=plan.scene.radio.wavelength, array_id=array.name,
+            layout_hash=array.layout_hash, calibration_epoch=job.calibration_epoch)
+
+    def _publish_bounds(self, job: Job, design: PlannedDesign, beams: DesignedBeams) -> None:
+        solution = design.solution
+        self._outputs.crb.publish(crb_array_message(BoundReport(
+            frame=self._world_frame, sequence=beams.sequence, transmit_time=beams.transmit_time,
+            design_stamp=beams.design_stamp, targets=solution.targets, sum_crb=solution.sum_crb,
+            isotropic_sum_crb=solution.isotropic_sum_crb, objective=solution.objective,
+            bound=solution.bound, gap=solution.gap)))
+        if self._outputs.covariance.get_subscription_count() > 0:
+            factor, eigenvalues = orthogonal_factor(solution.weights)
+            self._outputs.covariance.publish(covariance_message(CovarianceReport(
+                frame=beams.frame, sequence=beams.sequence, transmit_time=beams.transmit_time,
+                factor=factor, eigenvalues=eigenvalues, layout_hash=beams.layout_hash)))
+
+    def _muted(self, job: Job, reason: str, stages: dict[str, float]) -> CycleReport:
+        newest = job.plan.newest_stamp
+        return CycleReport(
+            frame=self._world_frame, transmit_time=job.plan.scene.stamp, sequence=self._sequence,
+            cycle=job.cycle, design=job.settings.name, quality=Quality.MUTE, reason=reason,
+            tracks=job.plan.tracks, cycle_ms=1e3 * (time.perf_counter() - job.started),
+            pose_to_beam_ms=nan if newest is None else 1e3 * (self._now() - newest),
+            stages_ms=stages, overruns=self._overruns, fallbacks=self._fallbacks.snapshot(),
+            rejected=self._rejected.snapshot())
+
+    def _fail(self, job: Job, reason: str, details: str) -> None:
+        try:
+            with self._gate:
+                if not self._wanted(job):
+                    return
+                self._durations.append(time.perf_counter() - job.started)
+                self._fallbacks.add(reason, details)
+                self._report(self._muted(job, reason, {}))
+        except Exception:  # noqa: BLE001  the middleware fails us while the process ends
+            if not self._closed and self._node.context.ok():
+                self._node.get_logger().error(
+                    f'no status could be published:\n{traceback.format_exc()}',
+                    throttle_duration_sec=1.0)
+
+    def _report(self, report: CycleReport) -> None:
+        self._last = report
+        self._outputs.status.publish(design_status_message(report))
