@@ -121,8 +121,10 @@ class Graph:
             Further variables.
 
         """
-        ros = [item for key, value in (parameters or {}).items()
-               for item in ('-p', f'{key}:={str(value).lower() if value in (True, False) else value}')]
+        ros = []
+        for key, value in (parameters or {}).items():
+            text = str(value).lower() if isinstance(value, bool) else value
+            ros += ['-p', f'{key}:={text}']
         log = self.folder / f'{len(self.processes)}_{name}.log'
         process = Process(name, ['--ros-args', *ros, *arguments], log, environment)
         self.processes.append(process)
