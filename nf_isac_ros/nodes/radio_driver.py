@@ -141,7 +141,9 @@ class RadioDriver(LifecycleNode):
     def _silence(self) -> None:
         if self._transmitter is not None:
             self._transmitter.disarm()
-            self._publish_status()
+            # After Ctrl-C the context has ended, and nobody can be told.
+            if self.context.ok():
+                self._publish_status()
             self._transmitter.close()
             self._transmitter = None
 
