@@ -203,3 +203,30 @@ class Monitor:
         for bring_up in self._bring_ups.values():
             bring_up.advance(now)
         return {name: bring_up.state for name, bring_up in self._bring_ups.items()}
+
+    def deactivate(self, name: str, patience: float) -> bool:
+        """
+        Ask an active lifecycle node to become inactive, and wait for it.
+
+        Parameters
+        ----------
+        name : str
+            One of the lifecycle nodes.
+        patience : float
+            How long to wait [s].
+
+        Returns
+        -------
+        bool
+            It did so.
+
+        """
+        client = self._bring_ups[name].change
+        if not client.service_is_ready():
+            return False
+        answer = client.call_async(ChangeState.Request(
+            transition=Transition(id=Transition.TRANSITION_DEACTIVATE)))
+        deadline = time.monotonic() + patience
+        while not answer.done() and (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+        return answer.done() and bool(answer.result().success)

@@ -32,6 +32,8 @@ from nf_isac_ros.recording.reader import Recording
 START_PATIENCE = 60.0
 # How long the window waits for beams once all nodes are up [s].
 FIRST_BEAM_PATIENCE = 3.0
+# How long a lifecycle node may take to become inactive at the end [s].
+DEACTIVATION_PATIENCE = 2.0
 # How often processes and screen are looked after [s].
 STEP = 0.05
 
@@ -203,6 +205,11 @@ def _run_graph(session: _Session, out: OutputFolder, stack: ExitStack) -> None:
     monitor = stack.enter_context(Monitor(session.log, LIFECYCLE_NODES))
     if _wait_until_up(session, monitor) and _start_source(session, monitor, last):
         _measure(session, monitor)
+    # The radio first: it is muted by its own hand, and says so while the recorder listens. What
+    # does not answer is ended with the others.
+    for name in LIFECYCLE_NODES:
+        if session.nodes[name] == 'active':
+            monitor.deactivate(name, DEACTIVATION_PATIENCE)
 
 
 def _wait_until_up(session: _Session, monitor: Any) -> bool:
