@@ -206,6 +206,30 @@ def position_bounds(fisher: Real, n_targets: int) -> Real:
         (0, 3, 3))
 
 
+def whitening(fisher: Real) -> Real:
+    """
+    Parameters in which a Fisher matrix is the identity, the reflection coefficients first.
+
+    Parameters
+    ----------
+    fisher : ndarray, shape (5 K, 5 K)
+        Positive definite.
+
+    Returns
+    -------
+    ndarray, shape (5 K, 5 K)
+        W with W F W^T = I. Its last 3 K rows are the positions': with the reflection coefficients
+        first the triangular factor mixes nothing of the positions into their rows.
+
+    """
+    n = len(fisher)
+    order = np.roll(np.arange(n), -(3 * n // 5))
+    scale = 1.0 / np.sqrt(np.diag(fisher)[order])
+    chol = np.linalg.cholesky(fisher[np.ix_(order, order)] * scale[:, None] * scale)
+    out: Real = solve_triangular(chol, scale[:, None] * np.eye(n)[order], lower=True)
+    return out
+
+
 def jacobi_inverse(fisher: Real) -> Real | None:
     """
     Inverse of a Fisher matrix whose entries span many decades.

@@ -1,14 +1,18 @@
-"""From predicted bodies and the deployment to the scene that is designed for."""
+"""From predicted bodies to a scene, and from the scene to a design that says what was left out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Protocol
 
 from nf_isac_ros.core.arrays import AntennaArray
+from nf_isac_ros.core.cycle import DesignCycle, mute
+from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.reports import TrackReport
 from nf_isac_ros.core.scene import PointTarget, Radio, Scene, User
+from nf_isac_ros.core.solution import Quality, Solution, UserReport
 from nf_isac_ros.core.tracking import KnownChannel, PredictedBody, Role, TrackState
 
 # A target that neither message nor configuration gives a coefficient.
@@ -65,14 +69,17 @@ class PlannedScene:
     newest_stamp: float | None
     oldest_stamp: float | None
 
+    @property
+    def size(self) -> int:
+        """Bodies in the scene."""
+        return len(self.scene.targets) + len(self.scene.users)
+
     def without(self, body_id: str) -> PlannedScene:
         """Return the same without a body, which the design could not take."""
-        scene = Scene(
-            self.scene.transmit_array, self.scene.receive_array, self.scene.radio,
-            tuple(target for target in self.scene.targets if target.id != body_id),
-            tuple(user for user in self.scene.users if user.id != body_id), self.scene.stamp)
-        return PlannedScene(scene, self.tracks, self.held, self.dropped, self.without_sinr,
-                            self.newest_stamp, self.oldest_stamp)
+        return replace(self, scene=replace(
+            self.scene,
+            targets=tuple(target for target in self.scene.targets if target.id != body_id),
+            users=tuple(user for user in self.scene.users if user.id != body_id)))
 
 
 def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
@@ -158,3 +165,85 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
     return PlannedScene(
         scene, tuple(reports), held, dropped, tuple(without_sinr),
         max(stamps, default=None), min(stamps, default=None))
+
+
+@dataclass(frozen=True)
+class PlannedDesign:
+    """
+    What a cycle made of a planned scene.
+
+    Attributes
+    ----------
+    solution : Solution
+        Its quality and reason also speak of bodies that were held, dropped or removed; users that
+        were removed are in it, with an SINR of minus infinity.
+    user_ids : tuple of str
+        Users that are served, one for each communication beam.
+    removed : tuple of SceneError
+        Why bodies were removed from the scene.
+
+    """
+
+    solution: Solution
+    user_ids: tuple[str, ...]
+    removed: tuple[SceneError, ...]
+
+
+def design_for(plan: PlannedScene, cycle: DesignCycle) -> PlannedDesign:
+    """
+    Design for a planned scene; a body that makes the scene impossible is left out.
+
+    The reason of the solution is the gravest of: what the cycle says; 'tracks-dropped' where
+    nothing is left; the error of a body that was left out; 'no-required-sinr', 'held-track'.
+
+    Parameters
+    ----------
+    plan : PlannedScene
+        What to design for.
+    cycle : DesignCycle
+        Designs.
+
+    Raises
+    ------
+    NfIsacError
+        If no body is to blame for what is wrong.
+
+    """
+    removed: list[SceneError] = []
+    left = plan
+    while True:
+        try:
+            solution = cycle.step(left.scene)
+            break
+        except SceneError as error:
+            smaller = left.without(error.body)
+            if smaller.size == left.size:
+                raise
+            removed.append(error)
+            left = smaller
+            if left.size == 0:
+                solution = mute(left.scene, cycle.settings.name, error.reason)
+                break
+    gone = {user.id for user in plan.scene.users} - {user.id for user in left.scene.users}
+    unserved = tuple(UserReport(user.id, user.min_sinr_db, -inf)
+                     for user in plan.scene.users if user.id in gone)
+    quality, reason = _label(plan, solution, removed)
+    return PlannedDesign(
+        replace(solution, quality=quality, reason=reason, users=solution.users + unserved),
+        tuple(user.id for user in left.scene.users), tuple(removed))
+
+
+def _label(plan: PlannedScene, solution: Solution,
+           removed: Sequence[SceneError]) -> tuple[Quality, str]:
+    if solution.quality is Quality.MUTE:
+        nothing_left = plan.dropped and not removed
+        return Quality.MUTE, 'tracks-dropped' if nothing_left else solution.reason
+    if solution.quality is Quality.FALLBACK:
+        return Quality.FALLBACK, solution.reason
+    if removed:
+        return Quality.FALLBACK, removed[0].reason
+    if plan.without_sinr:
+        return Quality.FALLBACK, 'no-required-sinr'
+    if plan.held:
+        return Quality.FALLBACK, 'held-track'
+    return solution.quality, solution.reason

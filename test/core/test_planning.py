@@ -1,4 +1,4 @@
-"""Scenes of predicted bodies."""
+"""Scenes of predicted bodies, and designs that say what they left out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nf_isac_ros.conversions.scenes import plan_scene
 from nf_isac_ros.core.arrays import AntennaArray, linear_elements
+from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
+from nf_isac_ros.core.exceptions import SceneError
+from nf_isac_ros.core.planning import design_for, plan_scene
 from nf_isac_ros.core.scene import Radio, SensingNoise
+from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.core.tracking import (
     ChannelSample,
     ChannelStore,
@@ -102,3 +105,63 @@ def test_nothing_known_is_an_empty_scene(testbed):
     plan = plan_scene(testbed, (), (), 1.0)
     assert plan.scene.targets == plan.scene.users == ()
     assert plan.newest_stamp is None
+
+
+def designed(testbed, *samples, time=1.1, name='crb-min'):
+    plan = plan_scene(testbed, bodies(time, *samples), (), time)
+    return design_for(plan, DesignCycle(DesignSettings(name)))
+
+
+def at(*position):
+    return np.array(position, dtype=float)
+
+
+def test_body_on_an_antenna_is_left_out_and_the_rest_is_served(testbed):
+    stuck = tuple(ARRAY.positions[1])
+    store = TrackStore(SETTINGS)
+    store.update([
+        PoseSample('t', Role.TARGET, 1.0, at(0.3, 0.2, 2.0)),
+        PoseSample('u', Role.USER, 1.0, at(-0.3, 0.1, 2.0)),
+        PoseSample('v', Role.USER, 1.0, at(*stuck), min_sinr_db=5.0)], 1.0)
+    plan = plan_scene(testbed, store.predict(1.1), (), 1.1)
+    design = design_for(plan, DesignCycle(DesignSettings()))
+    assert design.user_ids == ('u',)
+    assert [error.body for error in design.removed] == ['v']
+    assert design.solution.quality is Quality.FALLBACK
+    assert design.solution.reason == 'body-on-antenna'
+    assert design.solution.communication.shape[1] == 1
+    sinr = {user.id: user.sinr_db for user in design.solution.users}
+    assert sinr['v'] == -np.inf
+    assert sinr['u'] >= 10.0 - 1e-6
+
+
+def test_only_body_on_an_antenna_is_mute_with_its_reason(testbed):
+    store = TrackStore(SETTINGS)
+    store.update([PoseSample('t', Role.TARGET, 1.0, ARRAY.positions[0])], 1.0)
+    design = design_for(plan_scene(testbed, store.predict(1.1), (), 1.1),
+                        DesignCycle(DesignSettings()))
+    assert (design.solution.quality, design.solution.reason) == (
+        Quality.MUTE, 'body-on-antenna')
+
+
+@pytest.mark.parametrize(('samples', 'time', 'quality', 'reason'), [
+    ([], 1.1, Quality.MUTE, 'no-bodies'),
+    ([('u', Role.USER, 1.0, {})], 1.6, Quality.MUTE, 'tracks-dropped'),
+    ([('u', Role.USER, 1.0, {})], 1.3, Quality.FALLBACK, 'held-track'),
+    ([('u', Role.USER, 1.0, {}), ('x', Role.USER, 1.0, {})], 1.1, Quality.FALLBACK,
+     'no-required-sinr'),
+    ([('u', Role.USER, 1.0, {'min_sinr_db': 300.0})], 1.3, Quality.FALLBACK, 'infeasible-sinr'),
+], ids=['nothing', 'dropped', 'held', 'no_threshold', 'graver_than_held'])
+def test_labels(testbed, samples, time, quality, reason):
+    solution = designed(testbed, *samples, time=time).solution
+    assert (solution.quality, solution.reason) == (quality, reason)
+
+
+def test_error_that_is_nobodys_fault_is_passed_on(testbed):
+    class Broken(DesignCycle):
+        def step(self, scene, budget=None, now=None):
+            raise SceneError('no', 'bad-scene')
+
+    plan = plan_scene(testbed, bodies(1.1, ('u', Role.USER, 1.0, {})), (), 1.1)
+    with pytest.raises(SceneError):
+        design_for(plan, Broken(DesignSettings()))

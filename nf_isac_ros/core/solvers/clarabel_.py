@@ -8,10 +8,10 @@ from functools import lru_cache
 import clarabel
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 import scipy.sparse as sp
 
 from nf_isac_ros.core.exceptions import SolverError
+from nf_isac_ros.core.fisher import whitening
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers.hermitian import (
     embedding,
@@ -179,7 +179,8 @@ class _CompactForm:
         self._problem = problem
         d, self._n_users = problem.user_channels.shape
         self._n_position = 3 * problem.fisher.n_targets
-        self._whitening, target = _whitened(problem)
+        self._whitening = whitening(problem.fisher.of_covariance(np.eye(d)))
+        target = (self._whitening @ problem.selection)[-self._n_position:]
         # Unit columns of E keep T near one; their squares go to the cost.
         self._norms = np.linalg.norm(target, axis=0)
         self._total = float(np.sum(self._norms ** 2))
@@ -277,37 +278,12 @@ class _CompactForm:
         return parts
 
 
-def _whitened(problem: Problem) -> tuple[Real, Real]:
-    """
-    Parameters in which the Fisher matrix of S = I is the identity, reflection first.
-
-    Returns
-    -------
-    whitening : ndarray, shape (5 K, 5 K)
-        W with W F W^T to be used for F.
-    target : ndarray, shape (3 K, 3 K)
-        W E, of which only the rows of the positions are not zero.
-
-    """
-    n_position = 3 * problem.fisher.n_targets
-    d = len(problem.user_channels)
-    # With the reflection coefficients first the lower-triangular factor keeps E in the rows of
-    # the positions.
-    order = np.roll(np.arange(len(problem.selection)), -n_position)
-    plain = problem.fisher.of_covariance(np.eye(d))[np.ix_(order, order)]
-    scale = 1.0 / np.sqrt(np.diag(plain))
-    chol = np.linalg.cholesky(plain * scale[:, None] * scale)
-    permutation = np.diag(scale) @ np.eye(len(order))[order]
-    whitening: Real = solve_triangular(chol, permutation, lower=True)
-    return whitening, (whitening @ problem.selection)[-n_position:]
-
-
-def _fisher_rows(problem: Problem, whitening: Real) -> Real:
+def _fisher_rows(problem: Problem, scaling: Real) -> Real:
     """Triangle of the whitened Fisher matrix as rows on `to_vector` of S."""
     coefficients = to_vector(problem.fisher.coefficients())
-    mixed = np.tensordot(whitening, coefficients, axes=(1, 0))
-    mixed = np.tensordot(whitening, mixed, axes=(1, 1)).transpose(1, 0, 2)
-    column, row = np.tril_indices(len(whitening))
+    mixed = np.tensordot(scaling, coefficients, axes=(1, 0))
+    mixed = np.tensordot(scaling, mixed, axes=(1, 1)).transpose(1, 0, 2)
+    column, row = np.tril_indices(len(scaling))
     scale = np.where(row == column, 1.0, np.sqrt(2.0))
     return mixed[row, column] * scale[:, None]
 
@@ -345,7 +321,7 @@ def _sinr_rows(sinr: Real, scalings: list[Real]) -> Real:
     return rows.reshape(n, -1)
 
 
-def _dual_weights(information: Real, epigraph: Real, whitening: Real, n_position: int,
+def _dual_weights(information: Real, epigraph: Real, scaling: Real, n_position: int,
                   scale: Real) -> Real | None:
     """Estimate V = F^-1 E from the multipliers of the two matrix inequalities."""
     rows = information[:, -n_position:]
@@ -353,5 +329,5 @@ def _dual_weights(information: Real, epigraph: Real, whitening: Real, n_position
         inner = np.linalg.solve(rows[-n_position:], -epigraph[:n_position, n_position:])
     except np.linalg.LinAlgError:
         return None
-    weights: Real = whitening.T @ rows @ inner * scale
+    weights: Real = scaling.T @ rows @ inner * scale
     return weights if bool(np.isfinite(weights).all()) else None

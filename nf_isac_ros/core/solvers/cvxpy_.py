@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.exceptions import SolverError
+from nf_isac_ros.core.fisher import whitening
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers.hermitian import to_vector, upper_triangle
 
@@ -65,8 +66,9 @@ def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: float) ->
     -----
     Minimise sum_i t_i subject to [[F(R), e_i], [e_i^T, t_i]] >= 0 for each position parameter i,
     h_u^H W_u h_u >= Gamma_u (h_u^H (sum_{j != u} W_j + R_d) h_u + sigma_u^2), and the power
-    budget, with R = sum W_u + R_d; Hua, Xu, Zhang. The only liberties: the scaling of Problem, and the
-    Fisher matrix as one matrix product, since entry by entry cvxpy needs minutes.
+    budget, with R = sum W_u + R_d; Hua, Xu, Zhang. The only liberties: power, noise
+    and parameters are scaled, or solvers fail, and the Fisher matrix is one matrix product, since
+    entry by entry cvxpy needs minutes.
 
     """
     d, n_users = problem.user_channels.shape
@@ -88,11 +90,14 @@ def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: float) ->
         np.sqrt(2) * cp.imag(total)[row, column]])
     coefficients = to_vector(problem.fisher.coefficients()).reshape(n_parameters ** 2, -1)
     fisher = cp.reshape(coefficients @ coordinates, (n_parameters, n_parameters), order='C')
+    scaling = whitening(problem.fisher.of_covariance(np.eye(d) / d))
+    fisher = scaling @ fisher @ scaling.T
     fisher = 0.5 * (fisher + fisher.T)
+    selection = scaling @ problem.selection
     bounds = cp.Variable(problem.selection.shape[1])
     # t in units of the isotropic value keeps the matrix inequalities well scaled.
-    unit = float(np.sum(problem.selection ** 2))
-    for i, unit_vector in enumerate(problem.selection.T / np.sqrt(unit)):
+    unit = float(np.sum(selection ** 2))
+    for i, unit_vector in enumerate(selection.T / np.sqrt(unit)):
         corner = cp.reshape(bounds[i], (1, 1), order='C')
         side = unit_vector[:, None]
         constraints.append(cp.bmat([[fisher, side], [side.T, corner]]) >> 0)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from scenes import random_scene
+
+from nf_isac_ros.core.subspace import reduced_basis
+
+
+def random_columns(n_rows, n_columns, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n_rows, n_columns)) + 1j * rng.normal(size=(n_rows, n_columns))
+
+
+def check(basis, rank, channels, steering):
+    d = basis.shape[1]
+    np.testing.assert_allclose(basis.conj().T @ basis, np.eye(d), atol=1e-12)
+    users = basis[:, :rank]
+    np.testing.assert_allclose(users @ (users.conj().T @ channels), channels, atol=1e-8)
+    both = np.hstack([channels, steering])
+    np.testing.assert_allclose(basis @ (basis.conj().T @ both), both, atol=1e-7)
+
+
+def test_independent_columns_keep_their_number():
+    channels, steering = random_columns(20, 3), random_columns(20, 8, 1)
+    basis, rank = reduced_basis(channels, steering)
+    assert (basis.shape[1], rank) == (11, 3)
+    check(basis, rank, channels, steering)
+
+
+def test_a_user_at_the_place_of_a_target_costs_one_dimension():
+    steering = random_columns(20, 4)
+    channels = 1e-6 * steering[:, :1]
+    basis, rank = reduced_basis(channels, steering)
+    assert (basis.shape[1], rank) == (4, 1)
+    check(basis, rank, channels, steering)
+
+
+def test_identical_users_have_rank_one():
+    column = random_columns(20, 1)
+    basis, rank = reduced_basis(np.hstack([column, 2j * column]), random_columns(20, 4, 2))
+    assert (basis.shape[1], rank) == (5, 1)
+
+
+def test_more_columns_than_antennas():
+    channels, steering = random_columns(6, 4), random_columns(6, 12, 1)
+    basis, rank = reduced_basis(channels, steering)
+    assert (basis.shape[1], rank) == (6, 4)
+    check(basis, rank, channels, steering)
+
+
+@pytest.mark.parametrize('separation', [1e-6, 1e-4])
+def test_nearly_equal_columns_are_kept(separation):
+    column = random_columns(20, 1)
+    steering = np.hstack([column, column + separation * random_columns(20, 1, 3)])
+    assert reduced_basis(random_columns(20, 0), steering)[0].shape[1] == 2
+
+
+def test_dimension_of_a_scene_is_4k_plus_u():
+    from nf_isac_ros.core.problem import build_problem
+
+    assert build_problem(random_scene(0, 2, 3)).dimension == 11
