@@ -139,9 +139,9 @@ class FisherMap:
 
     def of_gram(self, gram: Complex) -> Real:
         """Fisher matrix (5 K, 5 K) for V^T R_X conj(V) = gram, shape (4 K, 4 K) [W]."""
-        n = len(self.selectors)
-        fisher = (self.selectors.conj().reshape(n, -1)
-                  @ (self._filtered @ gram).reshape(n, -1).T).real
+        rows = (len(self.selectors), gram.size)
+        fisher = (self.selectors.conj().reshape(rows)
+                  @ (self._filtered @ gram).reshape(rows).T).real
         return 0.5 * (fisher + fisher.T)
 
     def of_factor(self, factor: Complex) -> Real:

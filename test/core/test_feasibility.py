@@ -1,4 +1,4 @@
-"""Largest common SINR and least power: against closed forms, second-order cones, reference data."""
+"""Largest common SINR and least power, by closed forms, cone programs and reference data."""
 
 import cvxpy as cp
 from hypothesis import given, settings
