@@ -179,6 +179,7 @@ def run_session(plan: Plan, out: OutputFolder) -> int:
     # From here on Ctrl-C simply ends it: no process is left, and the summary is there.
     problems = []
     if session.measured:
+        console.print('drawing the pictures', style='dim')
         problems = _add_paths(session.log, out.recording) + _draw(session, out)
     if problems:
         session.problems += problems
@@ -205,6 +206,7 @@ def _run_graph(session: _Session, out: OutputFolder, stack: ExitStack) -> None:
     monitor = stack.enter_context(Monitor(session.log, LIFECYCLE_NODES))
     if _wait_until_up(session, monitor) and _start_source(session, monitor, last):
         _measure(session, monitor)
+    session.show('stopping', now=True)
     # The radio first: it is muted by its own hand, and says so while the recorder listens. What
     # does not answer is ended with the others.
     for name in LIFECYCLE_NODES:
@@ -281,7 +283,6 @@ def _measure(session: _Session, monitor: Any) -> None:
             break
         session.show('measuring')
     log.end = time.time()
-    session.show('measuring', now=True)
 
 
 def _stop(session: _Session) -> None:

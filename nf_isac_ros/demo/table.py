@@ -47,7 +47,7 @@ class Snapshot:
     title : str
         What is run.
     phase : str
-        'starting', 'measuring', 'stopping' or 'done'.
+        'starting', 'measuring' or 'stopping'.
     elapsed, duration : float
         Of the window [s].
     nodes : mapping
@@ -153,7 +153,7 @@ class Tally:
             rejected.update({f'radio: {reason}': count
                              for reason, count in log.radio[-1].rejected.items()})
         return Snapshot(
-            title=title, phase=phase, elapsed=min(max(0.0, now - started), duration),
+            title=title, phase=phase, elapsed=min(max(0.0, min(now, log.end) - started), duration),
             duration=duration, nodes=dict(nodes), dead=tuple(dead),
             rate=len(recent) / span if span > 0.5 else math.nan,
             cycle_ms=percentiles((design.cycle_ms for design in with_beams), 50, 99),
@@ -229,11 +229,10 @@ def status_line(shot: Snapshot) -> str:
     str
 
     """
-    if shot.phase != 'measuring':
-        return f'{shot.phase}: ' + ', '.join(
-            f'{name} {state}' for name, state in shot.nodes.items())
+    if shot.phase == 'starting':
+        return 'starting: ' + ', '.join(f'{name} {state}' for name, state in shot.nodes.items())
     parts = [
-        f'{shot.elapsed:5.1f}/{shot.duration:g} s',
+        f'{shot.phase} {shot.elapsed:.1f}/{shot.duration:.4g} s',
         f'{number(shot.rate, ".1f")} Hz, cycle {number(shot.cycle_ms.get("p50", math.nan), ".0f")}'
         f'/{number(shot.cycle_ms.get("p99", math.nan), ".0f")} ms',
         ' '.join(f'{outcome} {count}' for outcome, count in shot.outcomes.items() if count)
@@ -287,7 +286,7 @@ def _head(shot: Snapshot) -> RenderableType:
     else:
         bar = ProgressBar(total=shot.duration, completed=shot.elapsed)
         grid.add_row(Text(shot.phase, style='bold green'), bar,
-                     f'{shot.elapsed:.1f} of {shot.duration:g} s')
+                     f'{shot.elapsed:.1f} of {shot.duration:.4g} s')
     parts: list[RenderableType] = [Text(shot.title, style='bold'), grid]
     if shot.phase == 'starting':
         parts.append(Text('  '.join(f'{name} {state}' for name, state in shot.nodes.items()),
