@@ -198,12 +198,11 @@ def position_bounds(fisher: Real, n_targets: int) -> Real:
         Bounds on the covariance of each position [m^2]; infinite if the matrix is singular.
 
     """
-    inverse = jacobi_inverse(fisher)
+    inverse = jacobi_inverse(fisher) if n_targets else fisher
     if inverse is None:
         return np.full((n_targets, 3, 3), np.inf)
     blocks = inverse[:3 * n_targets, :3 * n_targets].reshape(3, n_targets, 3, n_targets)
-    return np.stack([blocks[:, k, :, k] for k in range(n_targets)]) if n_targets else np.zeros(
-        (0, 3, 3))
+    return np.einsum('ukvk->kuv', blocks)
 
 
 def whitening(fisher: Real) -> Real:

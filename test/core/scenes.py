@@ -11,6 +11,7 @@ import pytest
 
 from nf_isac_ros.core.arrays import AntennaArray, planar_elements
 from nf_isac_ros.core.scene import PointTarget, Radio, Scene, SensingNoise, User
+from nf_isac_ros.files.scene_file import SceneModel
 
 WAVELENGTH = 0.01
 REFERENCE = Path(__file__).parents[2].parent / 'shared' / 'data' / 'reference' / 'near_field'
@@ -56,12 +57,9 @@ def reference_names() -> list[str]:
 
 
 def reference(name: str) -> Reference:
-    from nf_isac_ros.files.parsing import validate
-    from nf_isac_ros.files.scene_file import SceneModel
-
     path = REFERENCE / f'{name}.json'
     data = json.loads(path.read_text(encoding='utf-8'))
-    scene = validate(data['scene'], SceneModel, name).value(path.parent)
+    scene = SceneModel.model_validate_json(json.dumps(data['scene'])).value(path.parent)
     return Reference(scene, data['expected'])
 
 
