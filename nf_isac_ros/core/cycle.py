@@ -18,6 +18,8 @@ from nf_isac_ros.core.solution import Quality, Solution
 # Arrays up to this size publish a full-rank isotropic covariance; larger ones only the part of it
 # that reaches targets and users (the beams would be N x N).
 MAX_FULL_RANK_ELEMENTS = 64
+# A required SINR is met if it is missed by no more than this.
+SINR_TOLERANCE_DB = 1e-6
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class DesignCycle:
         built = now()
         budget = self.settings.budget if budget is None else budget
         left = None if budget is None else max(budget - (built - started), 0.0)
-        solution = self._design(problem, left)
+        solution = _labelled(problem, self._design(problem, left))
         if solution.design == 'isotropic' and len(scene.transmit_array) <= MAX_FULL_RANK_ELEMENTS:
             solution = full_rank_isotropic(solution)
         return replace(
@@ -124,6 +126,16 @@ class DesignCycle:
     def _fallback(self, problem: Problem, name: str, reason: str) -> Solution:
         solution = solve(problem, DESIGNS[name], self.settings.gap, None)
         return replace(solution, quality=Quality.FALLBACK, reason=reason)
+
+
+def _labelled(problem: Problem, solution: Solution) -> Solution:
+    """Make a design that misses a required SINR say so, whatever it was asked to be."""
+    missed = max((user.violation_db for user in solution.users), default=0.0) > SINR_TOLERANCE_DB
+    if not missed or solution.quality is Quality.FALLBACK:
+        return solution
+    reason = (InfeasibleError.reason if problem.max_common_sinr_scale_db < 0
+              else 'users-not-served')
+    return replace(solution, quality=Quality.FALLBACK, reason=reason)
 
 
 def solve(problem: Problem, design: Design, gap: float, budget: float | None,

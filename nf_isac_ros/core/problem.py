@@ -181,6 +181,15 @@ def build_problem(scene: Scene) -> Problem:
         fisher=fisher, selection=selection)
 
 
+def _first_not_localisable(fisher: Real, n_targets: int) -> int:
+    """First target with which the Fisher matrix of it and those before it is singular."""
+    by_target = fisher.reshape(5, n_targets, 5, n_targets)
+    for k in range(n_targets):
+        if jacobi_inverse(by_target[:, :k + 1, :, :k + 1].reshape(5 * (k + 1), -1)) is None:
+            return k
+    return n_targets - 1
+
+
 def _scaled(full: FisherMap, basis: Complex, power: float, scene: Scene) -> tuple[FisherMap, Real]:
     """Fisher map for S with a unit diagonal at the isotropic S, and the matching selection E."""
     n = full.n_targets
@@ -189,10 +198,12 @@ def _scaled(full: FisherMap, basis: Complex, power: float, scene: Scene) -> tupl
         return fisher, np.zeros((0, 0))
     isotropic = fisher.of_covariance(np.eye(basis.shape[1]) / basis.shape[1])
     if jacobi_inverse(isotropic) is None:
+        culprit = _first_not_localisable(isotropic, n)
+        others = [target.id for target in scene.targets[:culprit]]
         raise SceneError(
-            f'the positions of targets {[target.id for target in scene.targets]} cannot be '
-            'estimated with these arrays: no covariance gives a finite bound',
-            'not-localisable')
+            f'position of {scene.targets[culprit].id!r} cannot be estimated with these arrays'
+            + (f' beside {others}' if others else '') + ': no covariance gives a finite bound',
+            'not-localisable', scene.targets[culprit].id)
     scale = 1.0 / np.sqrt(np.diag(isotropic))
     weights = np.tile([target.weight for target in scene.targets], 3)
     selection = np.zeros((5 * n, 3 * n))

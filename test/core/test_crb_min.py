@@ -281,7 +281,16 @@ def test_a_line_of_antennas_cannot_locate_in_space():
     scene = Scene(line, line, radio(), (PointTarget('t', np.array([0.2, 0.1, 1.0])),))
     with pytest.raises(SceneError, match='cannot be estimated') as caught:
         build_problem(scene)
-    assert caught.value.reason == 'not-localisable'
+    assert (caught.value.reason, caught.value.body) == ('not-localisable', 't')
+
+
+def test_the_second_of_two_targets_at_one_place_is_named():
+    scene = random_scene(43, 2, 1, side=8)
+    here = scene.targets[0].position
+    doubled = replace(scene, targets=(*scene.targets, PointTarget('twin', here)))
+    with pytest.raises(SceneError, match='cannot be estimated.*beside') as caught:
+        build_problem(doubled)
+    assert caught.value.body == 'twin'
 
 
 # The certificate needs no solver.

@@ -64,6 +64,15 @@ def test_infeasible_sinrs_fall_back_to_the_largest_common_scale():
     assert len(solution.targets) == 1 and solution.targets[0].crb.shape == (3, 3)
 
 
+@pytest.mark.parametrize('name, min_sinr_db, reason', [
+    ('sinr-max', 60.0, 'infeasible-sinr'), ('isotropic', 3.0, 'users-not-served'),
+    ('isotropic', 60.0, 'infeasible-sinr')])
+def test_a_design_that_misses_an_sinr_says_so(name, min_sinr_db, reason):
+    scene = replace(SCENE, users=tuple(replace(u, min_sinr_db=min_sinr_db) for u in SCENE.users))
+    solution = step(scene, name=name)
+    assert (solution.quality, solution.reason) == (Quality.FALLBACK, reason)
+
+
 def test_a_failing_solver_falls_back_to_users_first(monkeypatch):
     def fail(problem, gap, budget):
         raise SolverError('no numbers')
