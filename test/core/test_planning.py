@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nf_isac_ros.core.arrays import AntennaArray, linear_elements
+from nf_isac_ros.core.arrays import AntennaArray, planar_elements
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.planning import design_for, plan_scene
@@ -24,7 +24,7 @@ from nf_isac_ros.core.tracking import (
 )
 from nf_isac_ros.files.deployment import BodySettings
 
-ARRAY = AntennaArray(linear_elements(4, 0.005))
+ARRAY = AntennaArray(planar_elements(2, 2, 0.005))
 SETTINGS = TrackingSettings(predict=0.2, drop=0.5)
 
 
