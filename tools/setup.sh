@@ -4,7 +4,7 @@
 # has changed; after an interruption the next run goes on where this one stopped.
 #
 # Where an installed ROS 2 Jazzy is sourced, it is used instead of the wheels. That branch cannot
-# be run on the machine on which this was written: everything about it is marked "system ROS".
+# be run on the machine on which this was written, except with the wheels in its place.
 #
 # PYTHON=/path/to/python3.12 tools/setup.sh   chooses the interpreter.
 
@@ -226,14 +226,16 @@ make_venv() {
     fi
 }
 
-write_system_ros_variables() {  # system ROS: read by tools/env.sh
+write_system_ros_variables() {  # read by tools/env.sh
     local name
     for name in AMENT_PREFIX_PATH PYTHONPATH LD_LIBRARY_PATH PATH ROS_DISTRO ROS_VERSION \
         ROS_PYTHON_VERSION CMAKE_PREFIX_PATH PKG_CONFIG_PATH; do
         # PATH of later shells is kept: only what ROS added to it is put in front.
         if [[ $name == PATH ]]; then
-            # shellcheck disable=SC2016
-            printf 'export PATH=%q"${PATH:+:$PATH}"\n' "$(dirname "$(command -v ros2 || echo /usr/bin/ros2)")"
+            if command -v ros2 >/dev/null; then
+                # shellcheck disable=SC2016
+                printf 'export PATH=%q"${PATH:+:$PATH}"\n' "$(dirname "$(command -v ros2)")"
+            fi
         elif [[ -n ${!name:-} ]]; then
             printf 'export %s=%q\n' "$name" "${!name}"
         fi
