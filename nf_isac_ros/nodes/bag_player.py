@@ -47,11 +47,14 @@ PARAMETERS = (
     Parameter('start_delay_s', 0.5, 'Time from the start of the node to the first message: '
               'subscribers are found meanwhile', 's', minimum=0.0, maximum=3600.0,
               read_only=True),
+    Parameter('wait_for_subscribers', False, 'The recording begins, start_delay_s later, when '
+              'each of its topics has a subscriber', read_only=True),
     Parameter('truth_rate_hz', 60.0, 'Rate of the truth', 'Hz', minimum=50.0, maximum=500.0,
               read_only=True),
 )
 
 CLOCK_PERIOD = 0.004   # [s]
+SUBSCRIBER_PERIOD = 0.02   # [s]
 
 # Beyond the time after which a body is dropped, so that one is surely dropped between laps [s].
 SEAM = 0.2
@@ -152,11 +155,12 @@ class BagPlayer(Node):
         self._clock_out = None if settings.restamp else self.create_publisher(
             ClockMessage, '/clock', QoSProfile(
                 depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
-        delay = round(1e9 * settings.start_delay_s)
-        self._steady_start = time.monotonic_ns() + delay
+        self._delay = round(1e9 * settings.start_delay_s)
+        self._wait_for_subscribers = settings.wait_for_subscribers
+        self._steady_start = 0
         # Where playing time 0 lies on the clock of the stamps.
-        self._base = self.get_clock().now().nanoseconds + delay if self._restamp else (
-            self._pace.start)
+        self._base = self._pace.start
+        self._begun = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, name='player', daemon=True)
         self.create_timer(1.0 / settings.truth_rate_hz, self._on_truth,
@@ -196,6 +200,16 @@ class BagPlayer(Node):
     def _read_truth(self, recording: Recording, raw: list[RawMessage]) -> TrajectoryReport:
         return read_trajectories(recording.messages(self._bodies), self._bodies, self._frame)
 
+    def _begin(self) -> None:
+        """Set the beginning of the recording; at once, or when all topics are listened to."""
+        while self._wait_for_subscribers and not self._stop.is_set() and not all(
+                output.get_subscription_count() for output in self._outputs.values()):
+            self._stop.wait(SUBSCRIBER_PERIOD)
+        self._steady_start = time.monotonic_ns() + self._delay
+        if self._restamp:
+            self._base = self.get_clock().now().nanoseconds + self._delay
+        self._begun.set()
+
     def _playing(self) -> int:
         """Present playing time [ns]: on the clock of the node, or as fast as /clock runs."""
         if self._restamp:
@@ -204,6 +218,7 @@ class BagPlayer(Node):
 
     def _play(self) -> None:
         """Publish each message when it is due; the body of the thread."""
+        self._begin()
         self._tick()
         for lap in count() if self._loop else range(1):
             self._laps = lap
@@ -254,6 +269,8 @@ class BagPlayer(Node):
         set_stamps(message, shift, self._stamp_rate, self._pace.start - self._lag)
 
     def _on_truth(self) -> None:
+        if not self._begun.is_set():
+            return
         playing = self._playing()
         recorded = self._pace.recorded(playing, self._loop)
         if recorded is None:
@@ -281,9 +298,11 @@ class BagPlayer(Node):
     def _health(self) -> Health:
         return Health(
             Level.WARN if self._report.rejected else Level.OK,
-            'finished' if self._finished else 'playing',
+            'finished' if self._finished else 'playing' if self._begun.is_set() else (
+                'waiting for subscribers'),
             {'published': self._published, 'cut': self._cut_out, 'lap': self._laps,
-             'playing [s]': 1e-9 * self._playing(), **self._report.rejected})
+             'playing [s]': 1e-9 * self._playing() if self._begun.is_set() else 0.0,
+             **self._report.rejected})
 
     def close(self) -> None:
         """End the thread."""
