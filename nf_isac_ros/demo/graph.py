@@ -20,6 +20,10 @@ NODES = (SCENARIO, PLAYER, *LIFECYCLE_NODES, 'markers', RECORDER)
 
 DEFAULT_SCENARIO = 'crossing'
 
+# From all topics being listened to to the first message of a recording [s]: the activation of the
+# beamformer, which listens from its configuration on.
+START_DELAY = 0.3
+
 # Domains whose ports are below those that Linux hands out to anybody.
 DOMAINS = range(1, 102)
 
@@ -221,7 +225,6 @@ def programs(source: Source, recording: Path,
     """
     shared = package_share() / 'config' / 'nf_isac.yaml'
     deployment: dict[str, object] = {'deployment_file': str(source.deployment)}
-    # The recorder first and the source last: nothing is to be missed.
     parameters: dict[str, dict[str, object]] = {
         RECORDER: {'output': str(recording)},
         **{name: dict(deployment) for name in (*LIFECYCLE_NODES, 'markers')},
@@ -229,7 +232,10 @@ def programs(source: Source, recording: Path,
     if source.bag is not None:
         parameters[PLAYER] = {
             **deployment, 'bag': str(source.bag), 'rate': float(source.rate),
-            'loop': source.repeat}
+            'loop': source.repeat,
+            # However long the others take to start, nothing of the recording is missed, and its
+            # cuts are where they are expected.
+            'wait_for_subscribers': True, 'start_delay_s': START_DELAY}
         # A parameter list cannot be empty on the command line: it would have no type.
         if source.cuts:
             parameters[PLAYER]['cut'] = [str(cut) for cut in source.cuts]

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.text import Text
 
 from nf_isac_ros import __version__
-from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, Source, programs
+from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, SCENARIO, Source, programs
 from nf_isac_ros.demo.output import OutputFolder
 from nf_isac_ros.demo.runlog import PATH_TOPICS, RunLog
 from nf_isac_ros.demo.summary import Death, RunFacts, summarise, write_json
-from nf_isac_ros.demo.supervisor import Ending, Program, Supervisor, SupervisorError
+from nf_isac_ros.demo.supervisor import Ending, Supervisor, SupervisorError
 from nf_isac_ros.demo.table import Screen, Tally, decibel, length, number
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.recording.exceptions import RecordingError
@@ -192,19 +192,14 @@ def run_session(plan: Plan, out: OutputFolder) -> int:
 
 def _run_graph(session: _Session, out: OutputFolder, stack: ExitStack) -> None:
     """Start everything, wait for it, and measure."""
-    planned = programs(session.plan.source, out.recording, session.plan.settings)
-    # A recording begins when everybody listens, so that none of it is lost and the times of its
-    # cuts are those of the window.
-    last = [program for program in planned if program.name == PLAYER]
-    session.nodes.update((program.name, 'starting') for program in planned)
-    for program in planned:
-        if program not in last:
-            session.supervisor.start(program)
+    for program in programs(session.plan.source, out.recording, session.plan.settings):
+        session.nodes[program.name] = 'starting'
+        session.supervisor.start(program)
     session.show('starting', now=True)
     # Only now: the nodes come up while this process loads its half of ROS.
     from nf_isac_ros.demo.monitor import Monitor
     monitor = stack.enter_context(Monitor(session.log, LIFECYCLE_NODES))
-    if _wait_until_up(session, monitor) and _start_source(session, monitor, last):
+    if _wait_until_up(session, monitor) and _wait_for_beams(session, monitor):
         _measure(session, monitor)
     session.show('stopping', now=True)
     # The radio first: it is muted by its own hand, and says so while the recorder listens. What
@@ -223,7 +218,10 @@ def _wait_until_up(session: _Session, monitor: Any) -> bool:
         if session.deaths:
             return False
         states = monitor.advance_bring_up()
-        present = monitor.node_names()
+        present = set(monitor.node_names())
+        # A source is there before it has read what it plays; the truth tells that it has.
+        if not monitor.publishers('truth/targets'):
+            present = present - {SCENARIO, PLAYER}
         for name in session.supervisor.running:
             session.nodes[name] = states.get(name, 'running') if name in present else 'starting'
         failed = [name for name in states if states[name] == 'failed']
@@ -254,11 +252,8 @@ def _refusal(session: _Session, name: str) -> str:
         f': {lines[0]}' if lines else '')
 
 
-def _start_source(session: _Session, monitor: Any, sources: list[Program]) -> bool:
-    """Start what was left for last, and wait for the first beams; tell whether to go on."""
-    for program in sources:
-        session.supervisor.start(program)
-        session.nodes[program.name] = 'running'
+def _wait_for_beams(session: _Session, monitor: Any) -> bool:
+    """Wait for the first beams, but not for long; tell whether to go on."""
     started = time.monotonic()
     while not session.interruption and time.monotonic() - started < FIRST_BEAM_PATIENCE:
         monitor.spin(STEP)

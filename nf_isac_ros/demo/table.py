@@ -134,10 +134,11 @@ class Tally:
 
         """
         log = self._log
-        for design in log.designs[self._counted:]:
-            if log.inside(design.time):
-                self._count(design)
-        self._counted = len(log.designs)
+        if math.isfinite(log.begin):
+            for design in log.designs[self._counted:]:
+                if log.inside(design.time):
+                    self._count(design)
+            self._counted = len(log.designs)
         last = log.designs[-1] if log.designs else None
         started = log.begin if math.isfinite(log.begin) else now
         since = max(now - RECENT, started)

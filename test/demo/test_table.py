@@ -125,3 +125,12 @@ def test_without_a_terminal_lines_are_printed(log):
         assert not screen.due
     assert console.file.getvalue().count('\n') == 1
     assert '\x1b' not in console.file.getvalue()
+
+
+def test_cycles_before_the_window_are_not_counted(log):
+    tally, begin = Tally(log), log.begin
+    log.begin = -math.inf
+    arguments = ('x', 'measuring', 20.0, 101.1, NODES)
+    assert tally.snapshot(*arguments).outcomes['optimal'] == 0
+    log.begin = begin + 0.55
+    assert tally.snapshot(*arguments).outcomes['optimal'] == 4
