@@ -130,14 +130,14 @@ def summary_of(out: Path) -> dict:
 def test_the_built_in_scene_goes_from_poses_to_beams(tmp_path, listener):
     out = tmp_path / 'out'
     with demo(out, '--duration', '6') as process:
-        assert listener.spin_until(lambda: listener.heard['beamformer'], OVERHEAD)
+        assert listener.spin_until(
+            lambda: listener.heard['beamformer'] and any(
+                not status.muted for status in listener.heard['radio/status']), OVERHEAD)
         assert listener.state_of('beamformer') == 'active'
         assert listener.state_of('radio_driver') == 'active'
         started = children(process.pid)
         assert set(started) == set(NODES)
-        assert listener.spin_until(
-            lambda: len(listener.heard['beamformer']) > 8
-            and any(not status.muted for status in listener.heard['radio/status']), 30.0)
+        assert listener.spin_until(lambda: len(listener.heard['beamformer']) > 8, 30.0)
         printed, _ = process.communicate(timeout=OVERHEAD)
     assert process.returncode == 0, printed
     assert 'all conditions met' in printed
@@ -260,5 +260,5 @@ def test_a_recording_with_a_cut_is_predicted_then_dropped(tmp_path, own_domain):
     # 2 s of silence at some 5 cycles a second: held from 0.25 s on, dropped from 0.5 s on.
     assert cut['cycles']['held'] >= 1
     assert cut['cycles']['dropped'] >= 3
-    assert whole['cycles']['held'] == whole['cycles']['dropped'] == 0
+    assert whole['cycles']['dropped'] == 0
     assert cut['designs'] < whole['designs']
