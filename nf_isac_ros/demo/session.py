@@ -175,6 +175,7 @@ def run_session(plan: Plan, out: OutputFolder) -> int:
             except SupervisorError as error:
                 session.problems.append(str(error))
             _stop(session)
+            session.show('done', now=True)
         summary = _write_summary(session, out)
     # From here on Ctrl-C simply ends it: no process is left, and the summary is there.
     problems = []
@@ -343,7 +344,8 @@ def _draw(session: _Session, out: OutputFolder) -> list[str]:
 def _report(console: Console, summary: dict[str, Any], out: OutputFolder) -> None:
     """Say what came out, and each condition that was not met in a line of its own."""
     def say(text: str, style: str = '') -> None:
-        console.print(Text(text, style=style), soft_wrap=True)
+        # Whoever reads lines from a pipe wants them whole.
+        console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
 
     say('')
     if summary['cycles']:

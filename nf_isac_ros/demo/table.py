@@ -47,7 +47,7 @@ class Snapshot:
     title : str
         What is run.
     phase : str
-        'starting', 'measuring' or 'stopping'.
+        'starting', 'measuring', 'stopping' or 'done'.
     elapsed, duration : float
         Of the window [s].
     nodes : mapping
@@ -266,7 +266,7 @@ def picture(shot: Snapshot) -> RenderableType:
 
     """
     parts: list[RenderableType] = [_head(shot)]
-    if shot.design is not None:
+    if shot.design is not None and shot.phase != 'starting':
         parts += [Text(), _figures(shot), Text(), _users(shot), Text(), _targets(shot)]
     if shot.dead:
         parts.append(Text())
@@ -290,8 +290,9 @@ def _head(shot: Snapshot) -> RenderableType:
                      f'{shot.elapsed:.1f} of {shot.duration:.4g} s')
     parts: list[RenderableType] = [Text(shot.title, style='bold'), grid]
     if shot.phase == 'starting':
-        parts.append(Text('  '.join(f'{name} {state}' for name, state in shot.nodes.items()),
-                          style='dim'))
+        # A name and its state stay on one line.
+        parts.append(Text(', '.join(f'{name}\N{NO-BREAK SPACE}{state}'
+                                    for name, state in shot.nodes.items()), style='dim'))
     return Group(*parts)
 
 
@@ -434,6 +435,9 @@ class Screen:
         if self._live is not None:
             self._due = time.monotonic() + TABLE_PERIOD
             self._live.update(picture(shot), refresh=True)
+            return
+        if shot.phase == 'done':
+            # What lines have to say was said; the table alone is left standing.
             return
         self._due = time.monotonic() + LINE_PERIOD
         line = status_line(shot)

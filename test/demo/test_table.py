@@ -92,7 +92,7 @@ def test_before_the_first_message_there_is_the_start_up():
     text = drawn(Tally(RunLog()).snapshot('scenario x', 'starting', 20.0, 5.0, {
         'beamformer': 'configuring', 'markers': 'running'}))
     assert '1 of 2 up' in text
-    assert 'beamformer configuring' in text
+    assert 'beamformer\N{NO-BREAK SPACE}configuring' in text
 
 
 def test_a_status_line_has_it_all(log):
