@@ -53,7 +53,8 @@ PARAMETERS = (
               'and a half design periods or cycles, whichever is longer', 's', minimum=0.001,
               maximum=60.0),
     Parameter('lead_s', math.nan, 'How far ahead of the start of a cycle the transmit time lies; '
-              '.nan: as long as the latest cycles took', 's', minimum=0.0, maximum=10.0),
+              '.nan: as long as the latest cycles took, at most half of predict_s', 's',
+              minimum=0.0, maximum=10.0),
     Parameter('calibration_epoch', 0, 'Calibration of the radio that the beams assume; 0: none',
               minimum=0),
 )
@@ -273,7 +274,9 @@ class BeamformerNode(LifecycleNode):
         if not math.isnan(self._parameters_now.lead_s):
             return float(self._parameters_now.lead_s)
         recent = designer.recent
-        return 1.0 / self._settings.rate if math.isnan(recent) else recent
+        # Further ahead, no pose would be fresh any more, and a slow solver would end in muting.
+        return min(1.0 / self._settings.rate if math.isnan(recent) else recent,
+                   self._tracks.settings.predict / 2)
 
     def _lease(self, designer: Designer) -> float:
         """How long after the transmit time beams may be used [s]."""

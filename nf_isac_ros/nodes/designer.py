@@ -195,7 +195,9 @@ class Designer:
                 return
             if design.solution.quality is Quality.MUTE:
                 reason = design.solution.reason
-                self._fallbacks.add(reason, '; '.join(map(str, design.removed)))
+                # Nobody to design for is no error, and may last.
+                self._fallbacks.add(reason, '; '.join(map(str, design.removed)),
+                                    quiet=reason == 'no-bodies')
                 self._report(self._muted(job, reason, stages))
             else:
                 self._publish(job, design, stages)

@@ -66,7 +66,7 @@ class Counts:
         self._lock = threading.Lock()
         self._counter: Counter[str] = Counter()
 
-    def add(self, reason: str, message: str = '') -> None:
+    def add(self, reason: str, message: str = '', quiet: bool = False) -> None:
         """
         Count one event.
 
@@ -76,10 +76,14 @@ class Counts:
             A few lower-case words joined by hyphens.
         message : str
             Details for the log; empty: the reason alone is logged.
+        quiet : bool
+            Do not warn.
 
         """
         with self._lock:
             self._counter[reason] += 1
+        if quiet:
+            return
         self._node.get_logger().warning(
             f'{self._what} ({reason}): {message}' if message else f'{self._what}: {reason}',
             throttle_duration_sec=1.0)

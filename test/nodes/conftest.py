@@ -66,10 +66,10 @@ class Process:
     """A node in a process of its own, its log in a file."""
 
     def __init__(self, name: str, arguments: Sequence[str], log: Path,
-                 environment: dict[str, str]) -> None:
+                 environment: dict[str, str], before: str) -> None:
         self.name = name
         self.log_file = log
-        code = (f'import sys; from nf_isac_ros.nodes.{name} import main; '
+        code = (f'{before}\nimport sys\nfrom nf_isac_ros.nodes.{name} import main\n'
                 'sys.exit(main())')
         with open(log, 'w') as stream:
             self.process = subprocess.Popen(
@@ -105,7 +105,7 @@ class Graph:
         self.processes: list[Process] = []
 
     def start(self, name: str, parameters: dict[str, Any] | None = None,
-              arguments: Sequence[str] = (), **environment: str) -> Process:
+              arguments: Sequence[str] = (), before: str = '', **environment: str) -> Process:
         """
         Start a node.
 
@@ -117,6 +117,8 @@ class Graph:
             Written as `-p name:=value`; texts that look like numbers need quotes of their own.
         arguments : sequence of str
             Further ROS arguments.
+        before : str
+            Python that runs first in the process: to put a fault in.
         **environment
             Further variables.
 
@@ -126,7 +128,8 @@ class Graph:
             text = str(value).lower() if isinstance(value, bool) else value
             ros += ['-p', f'{key}:={text}']
         log = self.folder / f'{len(self.processes)}_{name}.log'
-        process = Process(name, ['--ros-args', *ros, *arguments], log, environment)
+        process = Process(name, ['--ros-args', *ros, *arguments], log, environment,
+                          before)
         self.processes.append(process)
         return process
 
@@ -141,12 +144,24 @@ class Graph:
             except subprocess.TimeoutExpired:
                 process.process.kill()
                 process.process.wait()
+            # pytest shows it beside a failure and nowhere else.
+            print(f'--- log of {process.name}\n{process.log}')
 
 
 @pytest.fixture
 def graph(domain: int, tmp_path: Path) -> Iterator[Graph]:
     """Start nodes as processes; they end with the test."""
     graph = Graph(tmp_path)
+    try:
+        yield graph
+    finally:
+        graph.close()
+
+
+@pytest.fixture(scope='module')
+def shared_graph(domain: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
+    """As `graph`, for all tests of a module: starting a node takes seconds."""
+    graph = Graph(tmp_path_factory.mktemp('graph'))
     try:
         yield graph
     finally:
@@ -312,6 +327,16 @@ class Probe:
 @pytest.fixture
 def probe(domain: int) -> Iterator[Probe]:
     """Node in the test process."""
+    probe = Probe()
+    try:
+        yield probe
+    finally:
+        probe.close()
+
+
+@pytest.fixture(scope='module')
+def shared_probe(domain: int) -> Iterator[Probe]:
+    """As `probe`, for all tests of a module."""
     probe = Probe()
     try:
         yield probe
