@@ -404,6 +404,12 @@ class TrackStore:
         self._tracks: dict[tuple[Role, str], _Track] = {}
         self._now = -inf
         self._jumps = 0
+        self._clock_jumps = 0
+
+    @property
+    def clock_jumps(self) -> int:
+        """How often the clock went back so far."""
+        return self._clock_jumps
 
     @property
     def jumps(self) -> int:
@@ -435,6 +441,7 @@ class TrackStore:
         jumped_back = now < self._now - self.settings.max_clock_skew
         if jumped_back:
             self.reset()
+            self._clock_jumps += 1
         self._now = max(self._now, now)
         forgotten = [key for key, track in self._tracks.items()
                      if now - track.received > FORGET_AFTER]

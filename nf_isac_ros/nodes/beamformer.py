@@ -93,6 +93,7 @@ class BeamformerNode(LifecycleNode):
         self._timer: Timer | None = None
         self._cycle = 0
         self._troubles = 0
+        self._clock_jumps = 0
         self._diagnostics = Diagnostics(self, self._health)
 
     def _now(self) -> float:
@@ -166,6 +167,7 @@ class BeamformerNode(LifecycleNode):
         self._rejected.reset()
         self._fallbacks.reset()
         self._cycle = self._troubles = 0
+        self._clock_jumps = self._tracks.clock_jumps
         self._designer = Designer(self, self._deployment.world_frame, self._outputs,
                                   self._fallbacks, self._rejected)
         self._start_timer()
@@ -257,7 +259,9 @@ class BeamformerNode(LifecycleNode):
         if self._designer is None or self._deployment is None:
             return
         started, stamp = time.perf_counter(), self._now()
-        if self._tracks.advance(stamp):
+        self._tracks.advance(stamp)
+        if self._tracks.clock_jumps != self._clock_jumps:
+            self._clock_jumps = self._tracks.clock_jumps
             self._channels.reset()
             self._designer.clock_jumped(started)
             self._fallbacks.add('clock-jump', 'the clock went back; all tracks were forgotten')

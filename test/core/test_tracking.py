@@ -323,6 +323,10 @@ def test_clock_that_jumps_back_forgets_everything():
     assert store.predict(99.0) == ()
     store.update([sample(99.1, [1, 0, 0])], 99.1)
     np.testing.assert_array_equal(store.predict(99.1)[0].position, [1, 0, 0])
+    assert store.clock_jumps == 1
+    store.update([sample(50.0, [2, 0, 0])], 50.0)   # a message may be the first to tell
+    assert store.clock_jumps == 2
+    assert store.predict(50.0)[0].stamp == 50.0
 
 
 def test_clock_that_goes_back_a_little_forgets_nothing():
