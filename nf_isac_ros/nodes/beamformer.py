@@ -53,8 +53,9 @@ PARAMETERS = (
               'and a half design periods or cycles, whichever is longer', 's', minimum=0.001,
               maximum=60.0),
     Parameter('lead_s', math.nan, 'How far ahead of the start of a cycle the transmit time lies; '
-              '.nan: as long as the latest cycles took, at most half of predict_s', 's',
-              minimum=0.0, maximum=10.0),
+              '.nan: as long as the latest cycles took and half a period, so that it is in the '
+              'middle of the time of use, but at most half of predict_s', 's', minimum=0.0,
+              maximum=10.0),
     Parameter('calibration_epoch', 0, 'Calibration of the radio that the beams assume; 0: none',
               minimum=0),
 )
@@ -277,9 +278,9 @@ class BeamformerNode(LifecycleNode):
         """How far ahead the transmit time lies [s]."""
         if not math.isnan(self._parameters_now.lead_s):
             return float(self._parameters_now.lead_s)
-        recent = designer.recent
+        period, recent = 1.0 / self._settings.rate, designer.recent
         # Further ahead, no pose would be fresh any more, and a slow solver would end in muting.
-        return min(1.0 / self._settings.rate if math.isnan(recent) else recent,
+        return min((period if math.isnan(recent) else recent) + period / 2,
                    self._tracks.settings.predict / 2)
 
     def _lease(self, designer: Designer) -> float:
