@@ -228,6 +228,8 @@ def elements_from_csv(path: Path) -> Vector:
             lines = [line for line in csv.reader(stream) if line]
     except OSError as error:
         raise ArrayError(f'csv {path}: {error.strerror}') from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ArrayError(f'csv {path}: is no CSV text: {error}') from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
