@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Len
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.cycle import DesignSettings
+from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.motion import Circle, Fixed, Motion, Waypoints
 from nf_isac_ros.core.scene import Radio
 from nf_isac_ros.core.tracking import TrackingSettings
 from nf_isac_ros.files.models import (
-    SPEED_OF_LIGHT,
+    MAX_BODIES,
     ArrayModel,
-    ComplexNumber,
+    Carrier,
+    Coordinate,
     Count,
-    Kind,
+    Decibel,
+    Name,
     NoiseModel,
     Point,
     Positive,
-    Role,
+    Reflection,
+    Watt,
+    Wavelength,
     as_complex,
+    between,
+    unknown_design,
+    wavelength_of,
+    word_for_none,
 )
-from nf_isac_ros.files.parsing import FileError, StrictModel, parse_file
+from nf_isac_ros.files.parsing import FileError, StrictModel, fault, parse_file
 
 Vector = NDArray[np.float64]
 
@@ -143,55 +151,55 @@ class Deployment:
     markers: MarkerSettings
 
 
+Role = Literal['target', 'user']
+Seconds = Annotated[float, between(1e-6, 1e6, 'positive, ')]
+
+
+def _known_design(name: str) -> str:
+    if name not in DESIGNS:
+        raise ValueError(unknown_design(name))
+    return name
+
+
 class _RadioModel(StrictModel):
-    wavelength_m: Positive | None = None
-    carrier_hz: Positive | None = None
-    power_w: Positive
+    wavelength_m: Wavelength | None = None
+    carrier_hz: Carrier | None = None
+    power_w: Watt
     symbols: Count
-    user_noise_w: Positive
+    user_noise_w: Watt
     sensing_noise: NoiseModel
     bandwidth_hz: Positive | None = None
 
     @model_validator(mode='after')
     def _one_wavelength(self) -> _RadioModel:
-        if (self.wavelength_m is None) == (self.carrier_hz is None):
-            raise ValueError('give exactly one of wavelength_m, carrier_hz')
+        self.exactly_one('wavelength_m', 'carrier_hz')
         return self
-
-    def value(self) -> Radio:
-        wavelength = self.wavelength_m
-        if wavelength is None:
-            assert self.carrier_hz is not None
-            wavelength = SPEED_OF_LIGHT / self.carrier_hz
-        return Radio(wavelength, self.power_w, self.symbols, self.user_noise_w,
-                     self.sensing_noise.value(), self.bandwidth_hz)
 
 
 class _DesignModel(StrictModel):
-    name: str = 'crb-min'
-    rate_hz: Annotated[float, Field(gt=0, le=1000)] = 50.0
-    budget_ms: Positive | None = None
-    gap: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    name: Annotated[str, AfterValidator(_known_design)] = 'crb-min'
+    rate_hz: Annotated[float, between(0.01, 1000.0)] = 50.0
+    budget_ms: Annotated[float, between(0.01, 1e6)] | None = None
+    gap: Annotated[float, between(1e-12, 0.999)] = 1e-3
 
 
 class _TrackingModel(StrictModel):
-    predict_s: Positive = 0.25
-    drop_s: Positive = 0.5
-    max_clock_skew_s: Annotated[float, Field(ge=0)] = 0.05
+    predict_s: Seconds = 0.25
+    drop_s: Seconds = 0.5
+    max_clock_skew_s: Annotated[float, between(0.0, 1e6)] = 0.05
 
     @model_validator(mode='after')
     def _ordered(self) -> _TrackingModel:
         if self.drop_s < self.predict_s:
-            raise ValueError(f'drop_s is {self.drop_s}, must be at least predict_s '
-                             f'({self.predict_s})')
+            raise fault(['drop_s'], self.drop_s, f'must be at least predict_s ({self.predict_s})')
         return self
 
 
 class _CircleModel(StrictModel):
     centre_m: Point
     radius_m: Positive
-    period_s: Positive
-    phase_rad: float = 0.0
+    period_s: Seconds
+    phase_rad: Coordinate = 0.0
 
 
 class _WaypointsModel(StrictModel):
@@ -200,9 +208,11 @@ class _WaypointsModel(StrictModel):
 
     @model_validator(mode='after')
     def _distinct(self) -> _WaypointsModel:
-        steps = np.linalg.norm(np.diff(np.array(self.points_m), axis=0), axis=1)
-        if not (steps > 0).all():
-            raise ValueError('points_m: two points that follow each other are the same')
+        for i, point in enumerate(self.points_m):
+            # The way is closed: the last point is followed by the first.
+            if point == self.points_m[i - 1]:
+                raise fault(['points_m', i], point, 'must differ from the point before it (from '
+                            'the last one if it is the first)')
         return self
 
 
@@ -217,14 +227,13 @@ class _MotionModel(StrictModel):
 
     @model_validator(mode='after')
     def _one_form(self) -> _MotionModel:
-        if sum(form is not None for form in (self.circle, self.waypoints, self.fixed)) != 1:
-            raise ValueError('must have exactly one of circle, waypoints, fixed')
+        self.exactly_one('circle', 'waypoints', 'fixed')
         return self
 
     def value(self) -> Motion:
         if self.circle is not None:
             return Circle(np.array(self.circle.centre_m), self.circle.radius_m,
-                                self.circle.period_s, self.circle.phase_rad)
+                          self.circle.period_s, self.circle.phase_rad)
         if self.waypoints is not None:
             return Waypoints(np.array(self.waypoints.points_m), self.waypoints.speed)
         assert self.fixed is not None
@@ -232,27 +241,26 @@ class _MotionModel(StrictModel):
 
 
 class _BodyModel(StrictModel):
-    id: Annotated[str, Field(min_length=1)]
+    id: Name
     role: Role
-    topic: Annotated[str, Field(min_length=1)] | None = None
+    topic: Annotated[str, Field(pattern=r'^[A-Za-z0-9_/~]{1,200}$')] | None = None
     type: Annotated[str, Field(pattern=r'^\w+/msg/\w+$')] | None = None
     offset_m: Point = [0.0, 0.0, 0.0]
-    min_sinr_db: float | None = None
-    kind: Kind = 'point'
-    reflection: ComplexNumber = [1.0, 0.0]
+    min_sinr_db: Decibel | None = None
+    kind: Literal['point', 'extended'] = 'point'
+    reflection: Reflection = [1.0, 0.0]
     contour: str = ''
     size_scale: Positive = 1.0
     motion: _MotionModel | None = None
-    track_noise_m: Annotated[float, Field(ge=0)] = 0.0
+    track_noise_m: Annotated[float, between(0.0, 1e6)] = 0.0
 
     @model_validator(mode='after')
     def _complete(self) -> _BodyModel:
         if (self.topic is None) != (self.type is None):
-            raise ValueError(f'body {self.id!r} must have both topic and type, or neither')
+            raise ValueError(f'has a {"type" if self.topic is None else "topic"} alone; must have '
+                             'topic and type, or neither')
         if self.role == 'user' and self.min_sinr_db is None:
-            raise ValueError(f'user {self.id!r} must have a min_sinr_db')
-        if self.role == 'target' and self.reflection == [0.0, 0.0]:
-            raise ValueError(f'target {self.id!r} has reflection 0 and gives no echo')
+            raise ValueError('has the role "user" and no min_sinr_db; must have one')
         return self
 
     def value(self) -> BodySettings:
@@ -269,19 +277,19 @@ class _PlaneModel(StrictModel):
     centre_m: Point
     u_m: Point
     v_m: Point
-    cells: Annotated[list[Annotated[int, Field(ge=2, le=512)]], Len(2, 2)] = [60, 60]
+    cells: Annotated[list[Annotated[int, between(2, 512)]], Len(2, 2)] = [60, 60]
 
     @model_validator(mode='after')
     def _spans(self) -> _PlaneModel:
-        if not math.isfinite(float(np.linalg.norm(np.cross(self.u_m, self.v_m)))) or not np.any(
-                np.cross(self.u_m, self.v_m)):
-            raise ValueError('u_m and v_m must span a plane')
+        if not np.cross(self.u_m, self.v_m).any():
+            raise ValueError(f'has u_m {self.u_m} and v_m {self.v_m}; must have two that span a '
+                             'plane')
         return self
 
 
 class _MarkersModel(StrictModel):
     planes: list[_PlaneModel] = []
-    rate_hz: Annotated[float, Field(gt=0, le=30)] = 2.0
+    rate_hz: Annotated[float, between(0.01, 30.0)] = 2.0
     bound_scale: Positive = 30.0
 
     def value(self) -> MarkerSettings:
@@ -294,31 +302,35 @@ class _MarkersModel(StrictModel):
 class DeploymentModel(StrictModel):
     """A deployment file."""
 
-    world_frame: Annotated[str, Field(min_length=1)]
+    world_frame: Annotated[str, Field(pattern=r'^\S{1,200}$')]
     array: ArrayModel
-    receive_array: ArrayModel | Literal['same'] = 'same'
+    receive_array: Annotated[ArrayModel | None, word_for_none('same')] = None
     radio: _RadioModel
     design: _DesignModel = _DesignModel()
     tracking: _TrackingModel = _TrackingModel()
-    bodies: list[_BodyModel] = []
+    bodies: Annotated[list[_BodyModel], Len(0, MAX_BODIES)] = []
     markers: _MarkersModel = _MarkersModel()
 
     @model_validator(mode='after')
     def _unique(self) -> DeploymentModel:
         seen = set()
-        for body in self.bodies:
+        for i, body in enumerate(self.bodies):
             if (body.role, body.id) in seen:
-                raise ValueError(f'bodies: {body.role} id {body.id!r} is there twice')
+                raise fault(['bodies', i, 'id'], body.id, f'must be unique among {body.role}s')
             seen.add((body.role, body.id))
         return self
 
     def value(self, path: Path) -> Deployment:
-        """Deployment of the model; FileError or SceneError if there can be none."""
-        radio = self.radio.value()
-        transmit = self.array.value('array', radio.wavelength, path.parent, 'transmit_array')
-        receive = transmit if isinstance(self.receive_array, str) else self.receive_array.value(
-            'receive_array', radio.wavelength, path.parent, 'receive_array')
-        radio.sensing_noise.check_size(len(receive))
+        """Deployment of the model; FileError or another NfIsacError if there can be none."""
+        wavelength = wavelength_of(self.radio)
+        transmit = self.array.value('array', wavelength, path.parent, 'transmit_array')
+        receive = transmit if self.receive_array is None else self.receive_array.value(
+            'receive_array', wavelength, path.parent, 'receive_array')
+        radio = Radio(
+            wavelength=wavelength, power=self.radio.power_w, symbols=self.radio.symbols,
+            user_noise=self.radio.user_noise_w,
+            sensing_noise=self.radio.sensing_noise.value(len(receive)),
+            bandwidth=self.radio.bandwidth_hz)
         budget = self.design.budget_ms
         design = DesignSettings(
             name=self.design.name, gap=self.design.gap,

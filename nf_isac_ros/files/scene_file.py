@@ -5,103 +5,154 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+import sys
 from typing import Annotated, Any, Literal
 
+from annotated_types import Len
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.scene import PointTarget, Radio, ScatteredPath, Scene, User
 from nf_isac_ros.core.solution import Quality, Solution
 from nf_isac_ros.files.models import (
-    SPEED_OF_LIGHT,
+    MAX_BODIES,
     ArrayModel,
+    Carrier,
     ComplexNumber,
     ComplexVectorModel,
     Count,
+    Decibel,
+    Name,
     NoiseModel,
     Point,
     Positive,
+    Reflection,
+    Watt,
+    WattOrList,
+    Wavelength,
     as_complex,
+    unique_ids,
+    wavelength_of,
+    word_for_none,
 )
-from nf_isac_ros.files.parsing import FileError, StrictModel, parse_file
+from nf_isac_ros.files.parsing import FileError, StrictModel, fault, nearest, parse_file
 
 VERSION = 1
 
+# The format has them, docs/scenes.md.
+LATER = 'extended targets are not available yet'
+
 
 class _RadioModel(StrictModel):
-    power_w: Positive
+    power_w: Watt
     symbols: Count
-    user_noise_w: Positive | list[Positive]
+    user_noise_w: WattOrList
     sensing_noise: NoiseModel
     bandwidth_hz: Positive | None = None
 
 
 class _TargetModel(StrictModel):
-    id: str
+    id: Name
     kind: Literal['point'] = 'point'
     position_m: Point
-    reflection: ComplexNumber = [1.0, 0.0]
+    reflection: Reflection = [1.0, 0.0]
     weight: Positive = 1.0
+
+    @model_validator(mode='before')
+    @classmethod
+    def _known_kind(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get('kind', 'point') != 'point':
+            raise fault(['kind'], data['kind'], f'must be "point"; {LATER}')
+        return data
 
 
 class _ScatteredModel(StrictModel):
-    target: str
+    target: Name
     coefficient: ComplexNumber
 
 
 class _UserModel(StrictModel):
-    id: str
-    min_sinr_db: float
+    id: Name
+    min_sinr_db: Decibel
     position_m: Point | None = None
     channel: ComplexVectorModel | None = None
     scattered: list[_ScatteredModel] = []
 
     @model_validator(mode='after')
     def _one_channel(self) -> _UserModel:
-        if (self.position_m is None) == (self.channel is None):
-            raise ValueError(f'user {self.id!r} must have exactly one of position_m, channel')
+        self.exactly_one('position_m', 'channel')
         return self
 
 
 class SceneModel(StrictModel):
     """A scene file."""
 
-    version: Literal[1]
-    wavelength_m: Positive | None = None
-    carrier_hz: Positive | None = None
+    version: int
+    wavelength_m: Wavelength | None = None
+    carrier_hz: Carrier | None = None
     transmit_array: ArrayModel
-    receive_array: ArrayModel | Literal['transmit']
+    receive_array: Annotated[ArrayModel | None, word_for_none('transmit')]
     radio: _RadioModel
-    targets: list[_TargetModel] = []
-    users: list[_UserModel] = []
-    options: Annotated[dict[str, Any], Field(max_length=0)] = {}
+    targets: Annotated[list[_TargetModel], Len(0, MAX_BODIES)] = []
+    users: Annotated[list[_UserModel], Len(0, MAX_BODIES)] = []
+    options: dict[str, Any] = {}
+
+    @model_validator(mode='before')
+    @classmethod
+    def _known_version(cls, data: Any) -> Any:
+        # Before the unknown keys: another version has others.
+        if isinstance(data, dict):
+            version = data.get('version', VERSION)
+            if version != VERSION or not isinstance(version, int) or isinstance(version, bool):
+                raise fault(['version'], version, f'must be {VERSION}')
+            if data.get('options', {}) != {}:
+                raise fault(['options'], data['options'], f'must be left out; {LATER}')
+        return data
 
     @model_validator(mode='after')
-    def _one_wavelength(self) -> SceneModel:
-        if (self.wavelength_m is None) == (self.carrier_hz is None):
-            raise ValueError('give exactly one of wavelength_m, carrier_hz')
+    def _consistent(self) -> SceneModel:
+        self.exactly_one('wavelength_m', 'carrier_hz')
+        unique_ids(self, 'targets')
+        unique_ids(self, 'users')
+        noise = self.radio.user_noise_w
+        if isinstance(noise, list) and len(noise) != len(self.users):
+            raise fault(['radio', 'user_noise_w'], noise, 'must be one number, or one for each '
+                        f'user ({len(self.users)}, not {len(noise)})')
+        ids = {target.id for target in self.targets}
+        for i, user in enumerate(self.users):
+            for j, path in enumerate(user.scattered):
+                if path.target not in ids:
+                    raise fault(['users', i, 'scattered', j, 'target'], path.target,
+                                nearest(path.target, sorted(ids)) if ids else
+                                'must be the id of a target, and there is none')
         return self
 
     def value(self, folder: Path) -> Scene:
         """Scene of the model; FileError or SceneError if there can be none."""
-        if self.wavelength_m is not None:
-            wavelength = self.wavelength_m
-        else:
-            assert self.carrier_hz is not None
-            wavelength = SPEED_OF_LIGHT / self.carrier_hz
+        wavelength = wavelength_of(self)
         transmit = self.transmit_array.value('transmit_array', wavelength, folder, 'transmit')
-        receive = transmit if isinstance(self.receive_array, str) else self.receive_array.value(
+        receive = transmit if self.receive_array is None else self.receive_array.value(
             'receive_array', wavelength, folder, 'receive')
+        for i, user in enumerate(self.users):
+            if user.channel is not None and len(user.channel.real) != len(transmit):
+                raise FileError(
+                    f'users[{i}].channel: has {len(user.channel.real)} entries; must have '
+                    f'{len(transmit)}, one for each transmit element')
+        for i, target in enumerate(self.targets):
+            for array in (transmit, receive):
+                _check_distance(f'targets[{i}]', target.position_m, array, wavelength)
+        for i, user in enumerate(self.users):
+            if user.position_m is not None:
+                _check_distance(f'users[{i}]', user.position_m, transmit, wavelength)
         noise = self.radio.user_noise_w
         per_user = noise if isinstance(noise, list) else [noise] * len(self.users)
-        if len(per_user) != len(self.users):
-            raise FileError(f'radio.user_noise_w: has {len(per_user)} entries, must be one number '
-                            f'or one for each of the {len(self.users)} users')
         radio = Radio(
             wavelength=wavelength, power=self.radio.power_w, symbols=self.radio.symbols,
             user_noise=per_user[0] if per_user else 1.0,
-            sensing_noise=self.radio.sensing_noise.value(), bandwidth=self.radio.bandwidth_hz)
+            sensing_noise=self.radio.sensing_noise.value(len(receive)),
+            bandwidth=self.radio.bandwidth_hz)
         targets = tuple(
             PointTarget(t.id, np.array(t.position_m), as_complex(t.reflection), t.weight)
             for t in self.targets)
@@ -114,6 +165,16 @@ class SceneModel(StrictModel):
                                  for s in u.scattered))
             for u, noise_power in zip(self.users, per_user, strict=True))
         return Scene(transmit, receive, radio, targets, users)
+
+
+def _check_distance(key: str, position: list[float], array: AntennaArray,
+                    wavelength: float) -> None:
+    # The core checks this too, but it does not know the keys of the file.
+    distance = float(np.linalg.norm(array.positions - position, axis=1).min())
+    if distance < wavelength:
+        raise FileError(f'{key}.position_m: is {position}; must be at least one wavelength '
+                        f'({wavelength:.4g} m) away from every antenna element, not '
+                        f'{distance:.4g} m')
 
 
 def load_scene(path: Path) -> Scene:
@@ -137,19 +198,26 @@ def load_scene(path: Path) -> Scene:
     model = parse_file(path, SceneModel)
     try:
         return model.value(Path(path).parent)
-    except FileError as error:
-        raise FileError(f'{path}: {error}') from error
     except NfIsacError as error:
         raise FileError(f'{path}: {error}') from error
 
 
 def solution_record(solution: Solution) -> dict[str, Any]:
-    """Result of a design as a mapping for JSON; numbers that are not finite become null."""
-    status = 'early' if solution.quality is Quality.EARLY else 'optimal'
+    """
+    Result of a design as a mapping for JSON.
+
+    Numbers that are not finite or mean nothing become None: bounds without targets; the SINR of a
+    user without a beam, which is minus infinity in dB.
+    """
+    # A design without anything to optimise (isotropic) has no gap to miss.
+    early = solution.quality is Quality.EARLY and not math.isnan(solution.bound)
+    # A sum over no targets is not a perfect bound.
+    sums = (solution.sum_crb, solution.isotropic_sum_crb) if solution.targets else (None, None)
     record = {
-        'version': VERSION, 'design': solution.design, 'status': status,
+        'version': VERSION, 'design': solution.design,
+        'status': 'early' if early else 'optimal',
         'objective': solution.objective, 'bound': solution.bound, 'gap': solution.gap,
-        'sum_crb_m2': solution.sum_crb, 'isotropic_sum_crb_m2': solution.isotropic_sum_crb,
+        'sum_crb_m2': sums[0], 'isotropic_sum_crb_m2': sums[1],
         'targets': [
             {'id': target.id, 'position_m': target.position.tolist(),
              'crb_m2': target.crb.tolist(), 'illumination_w': target.illumination,
@@ -183,9 +251,13 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def write_record(record: dict[str, Any], path: Path) -> None:
-    """Write a result; FileError if that is not possible."""
+def write_record(record: dict[str, Any], path: Path | None) -> None:
+    """Write a result as strict JSON, to standard output without a path; FileError if it cannot."""
+    text = json.dumps(record, indent=1, allow_nan=False) + '\n'
+    if path is None:
+        sys.stdout.write(text)
+        return
     try:
-        Path(path).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+        Path(path).write_text(text, encoding='utf-8')
     except OSError as error:
-        raise FileError(f'{path}: {error.strerror}') from error
+        raise FileError(f'--out: cannot write {path}: {error.strerror}') from error
