@@ -5,11 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nf_isac_ros.core.scene import Scene
+    from nf_isac_ros.core.solution import Solution
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INFEASIBLE = 3
+
+# The beams of an isotropic design are N x N: 1 GiB.
+MAX_ISOTROPIC_BEAMS = 8192
+
+# A design that promises SINRs and the power is believed if it keeps them this well.
+MAX_VIOLATION = 1e-6
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -25,75 +36,123 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                         help='result file (default: standard output)')
     parser.add_argument('--weights', type=Path, metavar='WEIGHTS.npz',
                         help='also write the beams: comm (N, U), sensing (N, r), sqrt(W)')
-    parser.add_argument('--gap', type=float, default=1e-6,
+    # Text, so that a bad number ends in one line like every other bad input.
+    parser.add_argument('--gap', default='1e-6',
                         help='certified relative gap to aim for (default 1e-6)')
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
+    from numpy.linalg import LinAlgError
+
     from nf_isac_ros.core.exceptions import InfeasibleError, NfIsacError, SolverError
-    from nf_isac_ros.files.scene_file import infeasible_record, solution_record
+    from nf_isac_ros.files.scene_file import infeasible_record, solution_record, write_record
 
     try:
-        solution = _solve(args)
-        record = solution_record(solution)
+        gap = _checked(args)
+        try:
+            solution = _solve(args, gap)
+        except InfeasibleError as error:
+            record = infeasible_record(args.design, error.max_common_sinr_scale_db)
+            write_record(record, args.out)
+            return _report(f'{args.scene}: {error}', EXIT_INFEASIBLE)
         if args.weights is not None:
             _write_weights(solution, args.weights)
-        code = EXIT_OK
-    except InfeasibleError as error:
-        print(f'nf-isac solve: {args.scene}: {error}', file=sys.stderr)
-        record, code = infeasible_record(args.design, error.max_common_sinr_scale_db), \
-            EXIT_INFEASIBLE
-    except SolverError as error:
-        print(f'nf-isac solve: {args.scene}: {error}', file=sys.stderr)
-        return EXIT_FAILED
+        write_record(solution_record(solution), args.out)
+    except (SolverError, LinAlgError) as error:
+        return _report(f'{args.scene}: the solver failed: {error}', EXIT_FAILED)
+    except MemoryError as error:
+        return _report(f'{args.scene}: not enough memory: {error}', EXIT_FAILED)
     except NfIsacError as error:
-        print(f'nf-isac solve: {error}', file=sys.stderr)
-        return EXIT_BAD_INPUT
-    return _write(record, args.out, code)
+        return _report(str(error), EXIT_BAD_INPUT)
+    return EXIT_OK
 
 
-def _solve(args: argparse.Namespace):
+def _report(line: str, code: int) -> int:
+    print('nf-isac solve: ' + ' '.join(line.splitlines()), file=sys.stderr)
+    return code
+
+
+def _checked(args: argparse.Namespace) -> float:
+    """Gap that was asked for, as a number; FileError if an option cannot be."""
+    from nf_isac_ros.core.designs import DESIGNS
+    from nf_isac_ros.files.models import unknown_design
+    from nf_isac_ros.files.parsing import FileError
+
+    if args.design not in DESIGNS:
+        raise FileError(f'--design: is {args.design!r}; {unknown_design(args.design)}')
+    try:
+        gap = float(args.gap)
+    except ValueError:
+        gap = float('nan')
+    if not 0 < gap < 1:
+        raise FileError(f'--gap: is {args.gap!r}; must be a number between 0 and 1')
+    # Before the design is made, which may take a while; nothing is overwritten by mistake.
+    written = [args.scene.absolute()]
+    for key, path in (('--out', args.out), ('--weights', args.weights)):
+        if path is None:
+            continue
+        path = path.absolute()
+        if not path.parent.is_dir():
+            raise FileError(f'{key}: is {str(path)!r}; must lie in a folder that exists')
+        if path in written:
+            raise FileError(f'{key}: is {str(path)!r}; must differ from the other files')
+        written.append(path)
+    return gap
+
+
+def _solve(args: argparse.Namespace, gap: float) -> Solution:
     """Solution of the scene; raises NfIsacError subclasses."""
     from dataclasses import replace
     from time import perf_counter
 
     from nf_isac_ros.core.cycle import full_rank_isotropic, solve
     from nf_isac_ros.core.designs import DESIGNS
-    from nf_isac_ros.core.exceptions import SceneError
+    from nf_isac_ros.core.exceptions import SceneError, SolverError
     from nf_isac_ros.core.problem import build_problem
     from nf_isac_ros.files.parsing import FileError
     from nf_isac_ros.files.scene_file import load_scene
 
-    if args.design not in DESIGNS:
-        raise FileError(f'--design: is {args.design!r}, must be one of {", ".join(DESIGNS)}')
-    if not 0 < args.gap < 1:
-        raise FileError(f'--gap: is {args.gap}, must lie between 0 and 1')
-    for key, path in (('--out', args.out), ('--weights', args.weights)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise FileError(f'{key}: folder {path.parent} does not exist')
     scene = load_scene(args.scene)
+    design = DESIGNS[args.design]
+    if design.needs_targets and not scene.targets:
+        # Nothing to sense: the users get all of the power, docs/scenes.md.
+        design = DESIGNS['sinr-max']
+    isotropic = design.name == 'isotropic'
+    if isotropic and args.weights is not None:
+        _check_isotropic_beams(scene)
     started = perf_counter()
     try:
         if not scene.targets and not scene.users:
-            raise SceneError('targets, users: both are empty, must hold at least one body')
+            raise SceneError('targets, users: are both empty; must hold at least one body')
         problem = build_problem(scene)
-        design = DESIGNS[args.design]
-        if design.needs_targets and not scene.targets:
-            # Nothing to sense: the users get all of the power, docs/scenes.md.
-            design = DESIGNS['sinr-max']
         built = perf_counter()
-        solution = solve(problem, design, args.gap, None)
+        solution = solve(problem, design, gap, None)
     except SceneError as error:
         raise FileError(f'{args.scene}: {error}') from error
-    if solution.design == 'isotropic':
-        solution = full_rank_isotropic(solution)
+    if design.needs_targets and solution.max_violation > MAX_VIOLATION:
+        raise SolverError(f'its beams violate the SINRs or the power by the factor '
+                          f'{1 + solution.max_violation:.3g}')
+    if isotropic:
+        # The design carries the part of R_X = P_T / N that reaches targets and users. The power
+        # is that of all of it; its N x N beams are made only for those who want them.
+        full = full_rank_isotropic(solution).sensing if args.weights else solution.sensing
+        solution = replace(solution, sensing=full, power=scene.radio.power)
     return replace(
         solution, times_ms={'channels': 1e3 * (built - started), **solution.times_ms})
 
 
-def _write_weights(solution, path: Path) -> None:
+def _check_isotropic_beams(scene: Scene) -> None:
+    from nf_isac_ros.files.parsing import FileError
+
+    n = len(scene.transmit_array)
+    if n > MAX_ISOTROPIC_BEAMS:
+        raise FileError(f'--weights: an isotropic design of {n} elements has {n} beams; must be '
+                        f'left out above {MAX_ISOTROPIC_BEAMS} elements')
+
+
+def _write_weights(solution: Solution, path: Path) -> None:
     import numpy as np
 
     from nf_isac_ros.files.parsing import FileError
@@ -102,21 +161,4 @@ def _write_weights(solution, path: Path) -> None:
         with open(path, 'wb') as stream:
             np.savez(stream, comm=solution.communication, sensing=solution.sensing)
     except OSError as error:
-        raise FileError(f'{path}: {error.strerror}') from error
-
-
-def _write(record: dict, path: Path | None, code: int) -> int:
-    import json
-
-    from nf_isac_ros.files.parsing import FileError
-    from nf_isac_ros.files.scene_file import write_record
-
-    if path is None:
-        print(json.dumps(record, indent=1))
-        return code
-    try:
-        write_record(record, path)
-    except FileError as error:
-        print(f'nf-isac solve: {error}', file=sys.stderr)
-        return EXIT_BAD_INPUT
-    return code
+        raise FileError(f'--weights: cannot write {path}: {error.strerror}') from error
