@@ -18,6 +18,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock as ClockMessage
+from std_srvs.srv import Trigger
 
 from nf_isac_msgs.msg import TrackArray
 from nf_isac_ros.conversions.messages import time_message, track_array_message
@@ -47,14 +48,13 @@ PARAMETERS = (
     Parameter('start_delay_s', 0.5, 'Time from the start of the node to the first message: '
               'subscribers are found meanwhile', 's', minimum=0.0, maximum=3600.0,
               read_only=True),
-    Parameter('wait_for_subscribers', False, 'The recording begins, start_delay_s later, when '
-              'each of its topics has a subscriber', read_only=True),
+    Parameter('start_paused', False, 'The recording begins, start_delay_s later, when the '
+              'service ~/resume is called', read_only=True),
     Parameter('truth_rate_hz', 60.0, 'Rate of the truth', 'Hz', minimum=50.0, maximum=500.0,
               read_only=True),
 )
 
 CLOCK_PERIOD = 0.004   # [s]
-SUBSCRIBER_PERIOD = 0.02   # [s]
 
 # Beyond the time after which a body is dropped, so that one is surely dropped between laps [s].
 SEAM = 0.2
@@ -156,7 +156,9 @@ class BagPlayer(Node):
             ClockMessage, '/clock', QoSProfile(
                 depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
         self._delay = round(1e9 * settings.start_delay_s)
-        self._wait_for_subscribers = settings.wait_for_subscribers
+        self._resumed = threading.Event()
+        if not settings.start_paused:
+            self._resumed.set()
         self._steady_start = 0
         # Where playing time 0 lies on the clock of the stamps.
         self._base = self._pace.start
@@ -165,6 +167,7 @@ class BagPlayer(Node):
         self._thread = threading.Thread(target=self._play, name='player', daemon=True)
         self.create_timer(1.0 / settings.truth_rate_hz, self._on_truth,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_service(Trigger, '~/resume', self._on_resume)
         self._diagnostics = Diagnostics(self, self._health)
         self._thread.start()
 
@@ -201,14 +204,18 @@ class BagPlayer(Node):
         return read_trajectories(recording.messages(self._bodies), self._bodies, self._frame)
 
     def _begin(self) -> None:
-        """Set the beginning of the recording; at once, or when all topics are listened to."""
-        while self._wait_for_subscribers and not self._stop.is_set() and not all(
-                output.get_subscription_count() for output in self._outputs.values()):
-            self._stop.wait(SUBSCRIBER_PERIOD)
+        """Wait for the beginning of the recording, and set it."""
+        self._resumed.wait()
         self._steady_start = time.monotonic_ns() + self._delay
         if self._restamp:
             self._base = self.get_clock().now().nanoseconds + self._delay
         self._begun.set()
+
+    def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = True
+        response.message = 'playing already' if self._resumed.is_set() else 'playing'
+        self._resumed.set()
+        return response
 
     def _playing(self) -> int:
         """Present playing time [ns]: on the clock of the node, or as fast as /clock runs."""
@@ -299,7 +306,7 @@ class BagPlayer(Node):
         return Health(
             Level.WARN if self._report.rejected else Level.OK,
             'finished' if self._finished else 'playing' if self._begun.is_set() else (
-                'waiting for subscribers'),
+                'paused'),
             {'published': self._published, 'cut': self._cut_out, 'lap': self._laps,
              'playing [s]': 1e-9 * self._playing() if self._begun.is_set() else 0.0,
              **self._report.rejected})
@@ -307,6 +314,7 @@ class BagPlayer(Node):
     def close(self) -> None:
         """End the thread."""
         self._stop.set()
+        self._resumed.set()
         self._thread.join(timeout=2.0)
 
 
