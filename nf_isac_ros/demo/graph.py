@@ -20,10 +20,6 @@ NODES = (SCENARIO, PLAYER, *LIFECYCLE_NODES, 'markers', RECORDER)
 
 DEFAULT_SCENARIO = 'crossing'
 
-# From all topics being listened to to the first message of a recording [s]: the activation of the
-# beamformer, which listens from its configuration on.
-START_DELAY = 0.3
-
 # Domains whose ports are below those that Linux hands out to anybody.
 DOMAINS = range(1, 102)
 
@@ -235,7 +231,7 @@ def programs(source: Source, recording: Path,
             'loop': source.repeat,
             # However long the others take to start, nothing of the recording is missed, and its
             # cuts are where they are expected.
-            'wait_for_subscribers': True, 'start_delay_s': START_DELAY}
+            'start_paused': True, 'start_delay_s': 0.0}
         # A parameter list cannot be empty on the command line: it would have no type.
         if source.cuts:
             parameters[PLAYER]['cut'] = [str(cut) for cut in source.cuts]

@@ -17,14 +17,17 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+from std_srvs.srv import Trigger
 
 from nf_isac_ros.demo.runlog import PATH_TOPICS, TOPICS, RunLog
 
 NODE_NAME = 'demo_monitor'
 
-# How long a request may go unanswered before the state is asked for [s]: an answer can get lost
-# while the two sides are still discovering each other.
-ANSWER_PATIENCE = 2.0
+# An answer can get lost while two sides are still discovering each other. So the state is asked
+# for as well, so often [s], and a request that shows no effect is repeated after a while [s].
+POLL_PERIOD = 0.2
+POLL_PATIENCE = 2.0
+REQUEST_PATIENCE = 3.0
 
 _STEPS = {
     State.PRIMARY_STATE_UNCONFIGURED: (Transition.TRANSITION_CONFIGURE, 'configuring'),
@@ -64,16 +67,24 @@ def _quality_of_service(topic: str) -> QoSProfile:
 
 
 @dataclass
-class _BringUp:
+class BringUp:
     """
     The way of one lifecycle node to its active state.
 
     Attributes
     ----------
+    change, query : Client
+        Of its services change_state and get_state.
     state : str
         'waiting', 'configuring', 'activating', 'active' or 'failed'.
     step : int or None
         Transition that was asked for last.
+    answer, report : Future or None
+        Answers of the two services that are still to come.
+    requested, polled : float
+        When they were last called, monotonic [s].
+    refused : bool
+        The transition was refused; so it is as well when a repeated request comes second.
 
     """
 
@@ -83,37 +94,49 @@ class _BringUp:
     step: int | None = None
     answer: Future | None = None
     report: Future | None = None
-    asked_at: float = -math.inf
+    requested: float = -math.inf
+    polled: float = -math.inf
+    refused: bool = False
 
     def advance(self, now: float) -> None:
         """Look at what was answered, and ask for the next step; never waits."""
         if self.state in ('active', 'failed'):
             return
         if self.answer is not None and self.answer.done():
-            if not self.answer.result().success:
-                self.state = 'failed'
-            elif self.step == Transition.TRANSITION_ACTIVATE:
-                self.state = 'active'
-            else:
-                self._ask(Transition.TRANSITION_ACTIVATE, 'activating', now)
+            self._take_answer(bool(self.answer.result().success), now)
         elif self.report is not None and self.report.done():
             found = self.report.result().current_state.id
             self.report = None
-            if found == State.PRIMARY_STATE_ACTIVE:
-                self.state = 'active'
-            elif found == State.PRIMARY_STATE_FINALIZED:
-                self.state = 'failed'
-            elif found in _STEPS:
-                self._ask(*_STEPS[found], now)
-        elif now - self.asked_at > ANSWER_PATIENCE and self._reachable():
+            self._take_report(found, now)
+        elif now - self.polled > (POLL_PERIOD if self.report is None else POLL_PATIENCE) and (
+                self.query.service_is_ready() and self.change.service_is_ready()):
             self.report = self.query.call_async(GetState.Request())
-            self.asked_at = now
+            self.polled = now
 
-    def _reachable(self) -> bool:
-        return bool(self.query.service_is_ready() and self.change.service_is_ready())
+    def _take_answer(self, success: bool, now: float) -> None:
+        self.answer = None
+        if not success:
+            self.refused = True
+        elif self.step == Transition.TRANSITION_ACTIVATE:
+            self.state = 'active'
+        else:
+            self._ask(Transition.TRANSITION_ACTIVATE, 'activating', now)
+
+    def _take_report(self, found: int, now: float) -> None:
+        if found == State.PRIMARY_STATE_ACTIVE:
+            self.state = 'active'
+        elif found == State.PRIMARY_STATE_FINALIZED:
+            self.state = 'failed'
+        elif found in _STEPS:
+            step, name = _STEPS[found]
+            if step != self.step or (
+                    self.answer is not None and now - self.requested > REQUEST_PATIENCE):
+                self._ask(step, name, now)
+            elif self.refused:
+                self.state = 'failed'
 
     def _ask(self, step: int, state: str, now: float) -> None:
-        self.step, self.state, self.asked_at = step, state, now
+        self.step, self.state, self.requested, self.refused = step, state, now, False
         self.answer = self.change.call_async(
             ChangeState.Request(transition=Transition(id=step)))
 
@@ -155,7 +178,7 @@ class Monitor:
                 message_class(TOPICS[topic]), topic, self._receiver(topic),
                 _quality_of_service(topic))
         self._bring_ups = {
-            name: _BringUp(self._node.create_client(ChangeState, f'{name}/change_state'),
+            name: BringUp(self._node.create_client(ChangeState, f'{name}/change_state'),
                            self._node.create_client(GetState, f'{name}/get_state'))
             for name in lifecycle_nodes}
 
@@ -221,12 +244,43 @@ class Monitor:
             It did so.
 
         """
-        client = self._bring_ups[name].change
-        if not client.service_is_ready():
-            return False
-        answer = client.call_async(ChangeState.Request(
-            transition=Transition(id=Transition.TRANSITION_DEACTIVATE)))
+        response = self._call(self._bring_ups[name].change, ChangeState.Request(
+            transition=Transition(id=Transition.TRANSITION_DEACTIVATE)), patience)
+        return response is not None and bool(response.success)
+
+    def trigger(self, service: str, patience: float) -> bool:
+        """
+        Call a service of type std_srvs/Trigger, again if the answer gets lost.
+
+        Parameters
+        ----------
+        service : str
+            Name; the second call must do no harm.
+        patience : float
+            How long to wait [s].
+
+        Returns
+        -------
+        bool
+            It answered, with success.
+
+        """
+        client = self._node.create_client(Trigger, service)
         deadline = time.monotonic() + patience
-        while not answer.done() and (left := deadline - time.monotonic()) > 0:
+        while time.monotonic() < deadline:
+            response = self._call(client, Trigger.Request(), POLL_PERIOD)
+            if response is not None:
+                return bool(response.success)
+        return False
+
+    def _call(self, client: Client, request: Any, patience: float) -> Any:
+        """Return the response of a service; None if there is none in time."""
+        deadline = time.monotonic() + patience
+        answer = client.call_async(request) if client.service_is_ready() else None
+        while (left := deadline - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
-        return answer.done() and bool(answer.result().success)
+            if answer is None and client.service_is_ready():
+                answer = client.call_async(request)
+            elif answer is not None and answer.done():
+                return answer.result()
+        return None

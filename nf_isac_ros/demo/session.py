@@ -30,6 +30,8 @@ from nf_isac_ros.recording.reader import Recording
 
 # How long the nodes may take to be up: a first start compiles [s].
 START_PATIENCE = 60.0
+# How long a loaded recording may take to answer that it begins [s].
+RESUME_PATIENCE = 10.0
 # How long the window waits for beams once all nodes are up [s].
 FIRST_BEAM_PATIENCE = 3.0
 # How long a lifecycle node may take to become inactive at the end [s].
@@ -218,8 +220,8 @@ def _wait_until_up(session: _Session, monitor: Any) -> bool:
         session.note_endings(session.supervisor.poll())
         if session.deaths:
             return False
-        states = monitor.advance_bring_up()
         present = set(monitor.node_names())
+        states = monitor.advance_bring_up()
         # A source is there before it has read what it plays; the truth tells that it has.
         if not monitor.publishers('truth/targets'):
             present = present - {SCENARIO, PLAYER}
@@ -254,7 +256,10 @@ def _refusal(session: _Session, name: str) -> str:
 
 
 def _wait_for_beams(session: _Session, monitor: Any) -> bool:
-    """Wait for the first beams, but not for long; tell whether to go on."""
+    """Let a recording begin, and wait for the first beams; tell whether to go on."""
+    if PLAYER in session.nodes and not monitor.trigger(f'{PLAYER}/resume', RESUME_PATIENCE):
+        session.problems.append(f'{PLAYER} does not begin to play')
+        return False
     started = time.monotonic()
     while not session.interruption and time.monotonic() - started < FIRST_BEAM_PATIENCE:
         monitor.spin(STEP)
