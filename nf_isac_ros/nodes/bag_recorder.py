@@ -9,6 +9,7 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidTopicNameException
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -155,12 +156,14 @@ class BagRecorder(Node):
 
     def close(self) -> None:
         """Finish the recording."""
-        self._writer.close()
         writer = self._writer
-        self.get_logger().info(
+        writer.close()
+        # The node's own logger would publish on /rosout, in a context that has ended by now.
+        logger = get_logger(f'{self.get_name()}.end')
+        logger.info(
             f'{writer.written.total()} messages in {writer.path}, {writer.lost.total()} lost')
         if writer.behind:
-            self.get_logger().error(f'the recording has no proper end: {writer.last_error}')
+            logger.error(f'the recording has no proper end: {writer.last_error}')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

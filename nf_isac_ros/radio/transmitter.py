@@ -126,7 +126,7 @@ class Transmitter:
             raise
         with self._changed:
             verdict = self._gate.offer(checked, self._node_clock(), self._steady_clock())
-            if verdict is Verdict.APPLIED and not self._ending:
+            if verdict is Verdict.APPLIED:
                 self._backend.transmit(checked.beams, command.user_ids)
                 self._on_air = True
                 self._changed.notify_all()
@@ -158,5 +158,8 @@ class Transmitter:
                     left = 1e-9 * self._gate.remaining(self._node_clock(), self._steady_clock())
                     self._changed.wait(min(left, POLL) if self._on_air else None)
         finally:
-            # However this thread ends, nothing stays on the air behind it.
+            # However this thread ends, nothing is on the air behind it, now or later.
             self._backend.mute()
+            with self._changed:
+                self._ending = True
+                self._gate.disarm(self._steady_clock())
