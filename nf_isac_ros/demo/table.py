@@ -134,6 +134,7 @@ class Tally:
 
         """
         log = self._log
+        now = min(now, log.end)
         if math.isfinite(log.begin):
             for design in log.designs[self._counted:]:
                 if log.inside(design.time):
@@ -154,7 +155,7 @@ class Tally:
             rejected.update({f'radio: {reason}': count
                              for reason, count in log.radio[-1].rejected.items()})
         return Snapshot(
-            title=title, phase=phase, elapsed=min(max(0.0, min(now, log.end) - started), duration),
+            title=title, phase=phase, elapsed=min(max(0.0, now - started), duration),
             duration=duration, nodes=dict(nodes), dead=tuple(dead),
             rate=len(recent) / span if span > 0.5 else math.nan,
             cycle_ms=percentiles((design.cycle_ms for design in with_beams), 50, 99),
@@ -301,16 +302,16 @@ def _figures(shot: Snapshot) -> RenderableType:
     grid.add_column(style='cyan', no_wrap=True)
     grid.add_column()
     cycle, pose = shot.cycle_ms, shot.pose_to_beam_ms
-    grid.add_row('rate', f'{number(shot.rate, ".1f", " Hz")}   cycle '
-                         f'{number(cycle.get("p50", math.nan), ".1f")} / '
-                         f'{number(cycle.get("p99", math.nan), ".1f", " ms")}   pose to beam '
-                         f'{number(pose.get("p50", math.nan), ".1f")} / '
-                         f'{number(pose.get("p99", math.nan), ".1f", " ms")}   (p50 / p99)')
+    grid.add_row('rate', f'{number(shot.rate, ".1f", " Hz")}   gap {number(shot.gap, ".1e")}, '
+                         f'at most {number(shot.gap_max, ".1e")}')
+    grid.add_row('latency', f'cycle {number(cycle.get("p50", math.nan), ".1f")} / '
+                            f'{number(cycle.get("p99", math.nan), ".1f", " ms")}, pose to beam '
+                            f'{number(pose.get("p50", math.nan), ".1f")} / '
+                            f'{number(pose.get("p99", math.nan), ".1f", " ms")} (p50 / p99)')
     outcomes = Text()
     for outcome, count in shot.outcomes.items():
         worrying = outcome in ('fallback', 'mute') and count
         outcomes.append(f'{outcome} {count}   ', style='yellow' if worrying else '')
-    outcomes.append(f'gap {number(shot.gap, ".1e")}, at most {number(shot.gap_max, ".1e")}')
     grid.add_row('designs', outcomes)
     grid.add_row('fallbacks', _reasons(shot.fallbacks))
     if shot.mutes:
