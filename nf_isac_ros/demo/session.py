@@ -381,8 +381,9 @@ def _report_numbers(say: Callable[[str], None], summary: dict[str, Any]) -> None
         f'{summary["radio"]["dropped"]}, muted {number(summary["radio"]["muted_s"], ".1f")} s')
     for user in summary['users']:
         say(f'user {user["id"]}: required {decibel(user["required_sinr_db"])}, designed at least '
-            f'{decibel(user["designed_sinr_db"]["min"])}, seen {decibel(user["seen_sinr_db"]["p50"])} '
-            f'(median), {decibel(user["seen_sinr_db"]["p05"])} (5 %)')
+            f'{decibel(user["designed_sinr_db"]["min"])}, seen '
+            f'{decibel(user["seen_sinr_db"]["p50"])} (median), '
+            f'{decibel(user["seen_sinr_db"]["p05"])} (5 %)')
     for target in summary['targets']:
         say(f'target {target["id"]}: root-CRB median {length(target["root_crb_m"]["p50"])}, '
             f'isotropic {length(target["isotropic_root_crb_m"]["p50"])}')
