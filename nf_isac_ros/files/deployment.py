@@ -28,6 +28,7 @@ from nf_isac_ros.files.models import (
     Name,
     NoiseModel,
     Point,
+    PointModel,
     Positive,
     Reflection,
     Watt,
@@ -195,6 +196,10 @@ class _TrackingModel(StrictModel):
         return self
 
 
+TOPIC = r'^(/|~/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$'
+MESSAGE_TYPE = r'^[A-Za-z][A-Za-z0-9_]*/msg/[A-Za-z][A-Za-z0-9]*$'
+
+
 class _CircleModel(StrictModel):
     centre_m: Point
     radius_m: Positive
@@ -240,14 +245,13 @@ class _MotionModel(StrictModel):
         return Fixed(np.array(self.fixed.position_m))
 
 
-class _BodyModel(StrictModel):
+class _BodyModel(PointModel):
     id: Name
     role: Role
-    topic: Annotated[str, Field(pattern=r'^[A-Za-z0-9_/~]{1,200}$')] | None = None
-    type: Annotated[str, Field(pattern=r'^\w+/msg/\w+$')] | None = None
+    topic: Annotated[str, Field(pattern=TOPIC)] | None = None
+    type: Annotated[str, Field(pattern=MESSAGE_TYPE)] | None = None
     offset_m: Point = [0.0, 0.0, 0.0]
     min_sinr_db: Decibel | None = None
-    kind: Literal['point', 'extended'] = 'point'
     reflection: Reflection = [1.0, 0.0]
     contour: str = ''
     size_scale: Positive = 1.0
@@ -260,7 +264,9 @@ class _BodyModel(StrictModel):
             raise ValueError(f'has a {"type" if self.topic is None else "topic"} alone; must have '
                              'topic and type, or neither')
         if self.role == 'user' and self.min_sinr_db is None:
-            raise ValueError('has the role "user" and no min_sinr_db; must have one')
+            raise fault(['min_sinr_db'], None, 'must be given for a user')
+        if self.role == 'target' and self.min_sinr_db is not None:
+            raise fault(['min_sinr_db'], self.min_sinr_db, 'must be left out for a target')
         return self
 
     def value(self) -> BodySettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 import stat
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 import numpy as np
@@ -33,6 +33,8 @@ MAX_COORDINATE = 1e9
 # A channel or a reflection coefficient below this is none; its square is still a normal number.
 NEGLIGIBLE = 1e-20
 MAX_BODIES = 256
+
+EXTENDED_LATER = 'extended targets are not available yet'
 
 # Names that the format of scene files knows and that no release designs yet.
 PLANNED_DESIGNS = (
@@ -79,6 +81,7 @@ def _not_zero(pair: list[float]) -> list[float]:
 Quaternion = Annotated[list[Coordinate], Len(4, 4), AfterValidator(_unit_norm)]
 Reflection = Annotated[ComplexNumber, AfterValidator(_not_zero)]
 
+
 # One for all, or one for each. The tags appear in no error.
 WattOrList = Annotated[
     Annotated[Watt, Tag('-number')] | Annotated[list[Watt], Tag('-list')],
@@ -99,6 +102,20 @@ def word_for_none(word: str) -> BeforeValidator:
             raise ValueError(f'must be "{word}" or an array')
         return value
     return BeforeValidator(check)
+
+
+class PointModel(StrictModel):
+    """Base of bodies that are points, which is all that this version knows."""
+
+    kind: Literal['point'] = 'point'
+
+    @model_validator(mode='before')
+    @classmethod
+    def _known_kind(cls, data: Any) -> Any:
+        # Before the unknown keys: an extended target has others.
+        if isinstance(data, dict) and data.get('kind', 'point') != 'point':
+            raise fault(['kind'], data['kind'], f'must be "point"; {EXTENDED_LATER}')
+        return data
 
 
 class ComplexVectorModel(StrictModel):

@@ -54,7 +54,7 @@ def fault(key: Sequence[str | int], value: object, text: str) -> PydanticCustomE
 def nearest(name: object, names: Iterable[str]) -> str:
     """Say which names are allowed, only the nearest if one comes close."""
     names = list(names)
-    near = get_close_matches(str(name), names, n=1)
+    near = get_close_matches(str(name), names, n=1, cutoff=0.7)
     return f'did you mean {near[0]}?' if near else f'must be one of {", ".join(names)}'
 
 

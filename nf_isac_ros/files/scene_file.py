@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from annotated_types import Len
 import numpy as np
@@ -17,6 +17,7 @@ from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.scene import PointTarget, Radio, ScatteredPath, Scene, User
 from nf_isac_ros.core.solution import Quality, Solution
 from nf_isac_ros.files.models import (
+    EXTENDED_LATER,
     MAX_BODIES,
     ArrayModel,
     Carrier,
@@ -27,6 +28,7 @@ from nf_isac_ros.files.models import (
     Name,
     NoiseModel,
     Point,
+    PointModel,
     Positive,
     Reflection,
     Watt,
@@ -41,9 +43,6 @@ from nf_isac_ros.files.parsing import FileError, StrictModel, fault, nearest, pa
 
 VERSION = 1
 
-# The format has them, docs/scenes.md.
-LATER = 'extended targets are not available yet'
-
 
 class _RadioModel(StrictModel):
     power_w: Watt
@@ -53,19 +52,11 @@ class _RadioModel(StrictModel):
     bandwidth_hz: Positive | None = None
 
 
-class _TargetModel(StrictModel):
+class _TargetModel(PointModel):
     id: Name
-    kind: Literal['point'] = 'point'
     position_m: Point
     reflection: Reflection = [1.0, 0.0]
     weight: Positive = 1.0
-
-    @model_validator(mode='before')
-    @classmethod
-    def _known_kind(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get('kind', 'point') != 'point':
-            raise fault(['kind'], data['kind'], f'must be "point"; {LATER}')
-        return data
 
 
 class _ScatteredModel(StrictModel):
@@ -108,7 +99,7 @@ class SceneModel(StrictModel):
             if version != VERSION or not isinstance(version, int) or isinstance(version, bool):
                 raise fault(['version'], version, f'must be {VERSION}')
             if data.get('options', {}) != {}:
-                raise fault(['options'], data['options'], f'must be left out; {LATER}')
+                raise fault(['options'], data['options'], f'must be left out; {EXTENDED_LATER}')
         return data
 
     @model_validator(mode='after')
