@@ -1,0 +1,66 @@
+"""The deployments that ship for recordings, against the recordings where they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nf_isac_ros.files.deployment import load_deployment
+from nf_isac_ros.recording.reader import Recording
+from nf_isac_ros.recording.trajectories import read_trajectories
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / 'config' / 'recordings').glob('*.yaml'))
+RECORDINGS = ROOT.parent / 'shared' / 'data' / 'recordings'
+
+# Distances from the array between which all bodies stay [m], from the papers of the data sets.
+DISTANCES = {'mrclam7_5robots_vicon': (2.0, 8.0),
+             'citr_bidirection_normal_driving_01': (5.0, 22.0)}
+
+
+def test_every_config_has_its_distances():
+    assert {path.stem for path in CONFIGS} == DISTANCES.keys()
+
+
+@pytest.mark.parametrize('config', CONFIGS, ids=lambda path: path.stem)
+def test_all_bodies_are_in_the_recording_and_in_front_of_the_array(config):
+    bag = RECORDINGS / config.stem
+    if not bag.is_dir():
+        pytest.skip(f'{bag} is not there')
+    deployment = load_deployment(config)
+    bodies = {body.topic: [body] for body in deployment.bodies}
+    with Recording(bag) as recording:
+        for body in deployment.bodies:
+            assert recording.type_of(body.topic) == body.type
+        report = read_trajectories(
+            recording.messages(bodies), bodies, deployment.world_frame)
+    assert not report.rejected
+    assert len(report.trajectories) == len(deployment.bodies)
+    array = deployment.transmit_array
+    nearest, farthest = DISTANCES[config.stem]
+    for trajectory in report.trajectories.values():
+        inside = array.pose.to_inner(trajectory.positions)
+        distance = np.linalg.norm(inside, axis=1)
+        assert nearest < distance.min()
+        assert distance.max() < farthest
+        assert (inside[:, 2] > 0.5 * distance).all(), 'within 60 degrees of the boresight'
+
+
+def test_odometry_velocities_agree_with_the_positions():
+    bag = RECORDINGS / 'citr_bidirection_normal_driving_01'
+    if not bag.is_dir():
+        pytest.skip(f'{bag} is not there')
+    deployment = load_deployment(ROOT / 'config' / 'recordings' / f'{bag.name}.yaml')
+    bodies = {body.topic: [body] for body in deployment.bodies if body.role == 'target'}
+    ((topic, (body,)),) = bodies.items()
+    with Recording(bag) as recording:
+        messages = list(recording.messages([topic]))
+    trajectory = next(iter(
+        read_trajectories(messages, bodies, deployment.world_frame).trajectories.values()))
+    for message in messages[30:-30:30]:
+        speed = np.hypot(message.message.twist.twist.linear.x,
+                         message.message.twist.twist.linear.y)
+        stamp = message.message.header.stamp
+        _, velocity = trajectory.at(stamp.sec + 1e-9 * stamp.nanosec)
+        assert np.linalg.norm(velocity) == pytest.approx(speed, abs=0.15)
+    assert body.id == 'vehicle'
