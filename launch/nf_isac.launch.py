@@ -96,18 +96,21 @@ def choose_deployment(context):
 
 def generate_launch_description():
     """Return the launch description of the whole graph."""
-    def include(name, **arguments):
+    def include(name, *handed_on, **arguments):
+        arguments.update((key, LaunchConfiguration(key)) for key in handed_on)
         return IncludeLaunchDescription(
             PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'includes' / name)),
             launch_arguments=arguments.items())
 
+    common = ('namespace', 'params_file', 'deployment', 'use_sim_time', 'log_level')
     return LaunchDescription([
         *ARGUMENTS,
         OpaqueFunction(function=choose_deployment),
-        # The arguments above are launch configurations, which the included files see as theirs.
-        include('lifecycle_node.launch.py', node='radio_driver'),
-        include('lifecycle_node.launch.py', node='beamformer'),
-        include('views.launch.py'),
-        include('recorder.launch.py'),
-        include('source.launch.py'),
+        # The first one: if rviz2 is not installed, nothing has been started yet.
+        include('views.launch.py', *common, 'rviz', 'fixed_frame', 'respawn'),
+        *(include('lifecycle_node.launch.py', *common, 'autostart', 'respawn', node=node)
+          for node in ('radio_driver', 'beamformer')),
+        include('recorder.launch.py', *common, 'record'),
+        # The last one: whoever listens is there before the first pose.
+        include('source.launch.py', *common, 'source', 'bag'),
     ])

@@ -1,6 +1,12 @@
 """One of the two lifecycle nodes, brought to active: the beamformer or the radio driver."""
 
-from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessStart
 from launch.events import matches_action
@@ -37,6 +43,67 @@ ARGUMENTS = [
 ]
 
 
+# How long a request may go without effect before it is made again [s], and how often. Even on a
+# busy machine a node starts within this time; a second request, made while the first still waits
+# for the service, would reach a node that has done it and cannot do it again.
+PATIENCE = 30.0
+TRIES = 3
+# How long after a restart the first request is made [s].
+PAUSE = 4.0
+
+
+class Keeper:
+    """
+    Brings a lifecycle node to active, once per process.
+
+    A request can get lost: the service of a process that was killed stays visible for some time,
+    and takes the request that is meant for its successor. So the request waits until the
+    successor is there, and is repeated if the node reports no transition. What the node refuses,
+    and what others do with it later, stands.
+    """
+
+    def __init__(self, node):
+        self._node = node
+        self._state = 'unconfigured'
+        self._done = False
+        self._round = 0
+
+    def on_start(self, event, context):
+        """Begin with a new process."""
+        restarted = self._round > 0
+        self._state, self._done = 'unconfigured', False
+        self._round += 1
+        if not restarted:
+            return self._request(context, self._round, TRIES)
+        return [TimerAction(period=PAUSE, actions=[
+            OpaqueFunction(function=self._request, args=[self._round, TRIES])])]
+
+    def on_transition(self, context):
+        """Follow the state, and go on from configured to active."""
+        event = context.locals.event
+        self._state = event.goal_state
+        if (event.start_state, event.goal_state) == ('configuring', 'inactive'):
+            self._round += 1
+            return self._request(context, self._round, TRIES)
+        # Active: arrived. Unconfigured, finalized: the node refused, or somebody else took over.
+        self._done = self._done or event.goal_state in ('active', 'unconfigured', 'finalized')
+        return []
+
+    def _request(self, context, number, tries):
+        if self._done or number != self._round or tries == 0:
+            return []
+        again = TimerAction(period=PATIENCE, actions=[
+            OpaqueFunction(function=self._request, args=[number, tries - 1])])
+        step = {'unconfigured': Transition.TRANSITION_CONFIGURE,
+                'inactive': Transition.TRANSITION_ACTIVATE}.get(self._state)
+        if step is None:
+            return [again]   # on its way
+        return [
+            EmitEvent(event=ChangeState(
+                lifecycle_node_matcher=matches_action(self._node), transition_id=step)),
+            again]
+
+
 def generate_launch_description():
     """Return the node and the handlers that bring it to active, also after a restart."""
     node = LifecycleNode(
@@ -57,19 +124,17 @@ def generate_launch_description():
         respawn_delay=2.0,
         respawn_max_retries=5)
 
-    def change(transition):
-        return EmitEvent(event=ChangeState(
-            lifecycle_node_matcher=matches_action(node), transition_id=transition))
-
+    keeper = Keeper(node)
     autostart = IfCondition(LaunchConfiguration('autostart'))
     # Registered before the node starts, so that none of its events is missed; a process that is
     # started again raises the same events.
-    configure = RegisterEventHandler(
-        OnProcessStart(target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)]),
-        condition=autostart)
-    activate = RegisterEventHandler(
-        OnStateTransition(
-            target_lifecycle_node=node, start_state='configuring', goal_state='inactive',
-            entities=[change(Transition.TRANSITION_ACTIVATE)]),
-        condition=autostart)
-    return LaunchDescription([*ARGUMENTS, configure, activate, node])
+    return LaunchDescription([
+        *ARGUMENTS,
+        RegisterEventHandler(
+            OnProcessStart(target_action=node, on_start=keeper.on_start), condition=autostart),
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                entities=[OpaqueFunction(function=keeper.on_transition)]),
+            condition=autostart),
+        node])

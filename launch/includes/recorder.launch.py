@@ -40,6 +40,7 @@ def generate_launch_description():
              'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time'),
                                             value_type=bool)}],
         ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        additional_env={'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'},
         output='screen',
         # A recording is closed in good order only if there is time for it.
         sigterm_timeout='10',

@@ -42,7 +42,7 @@ ARGUMENTS = [
 
 
 def generate_launch_description():
-    """Return the markers node and rviz2."""
+    """Return rviz2 and the markers node."""
     use_sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     markers = Node(
         package='nf_isac_ros', executable='markers', name='markers',
@@ -66,4 +66,4 @@ def generate_launch_description():
         parameters=[{'use_sim_time': use_sim_time}],
         output='screen',
         condition=IfCondition(LaunchConfiguration('rviz')))
-    return LaunchDescription([*ARGUMENTS, markers, rviz])
+    return LaunchDescription([*ARGUMENTS, rviz, markers])

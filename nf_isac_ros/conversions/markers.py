@@ -339,6 +339,11 @@ class MarkerScene:
         self._ids = MarkerIds()
         self._static: list[Marker] = []
 
+    def restyle(self, style: Style) -> None:
+        """Draw in another way from now on."""
+        self.style = style
+        self._static = []
+
     def static_markers(self, stamp: Time) -> list[Marker]:
         """Return the arrays, which do not move; to be sent more often than once a lifetime."""
         if not self._static:

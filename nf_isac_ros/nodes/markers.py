@@ -362,7 +362,7 @@ class Markers(Node):
 
     def _apply(self, settings: SimpleNamespace) -> None:
         self._settings = settings
-        self._scene.style = self._style()
+        self._scene.restyle(self._style())
 
     def _style(self) -> Style:
         return Style(
