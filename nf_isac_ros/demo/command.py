@@ -71,29 +71,40 @@ def run(args: argparse.Namespace) -> int:
     for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
         os.environ.setdefault(name, '1')
     from nf_isac_ros.core.exceptions import NfIsacError
-    from nf_isac_ros.demo.graph import environment
+    from nf_isac_ros.demo.graph import environment, programs
     from nf_isac_ros.demo.output import open_output
     try:
-        plan = plan_from(args)
+        from nf_isac_ros.demo.session import run_session
+        plan = plan_from(args, shared_domain=bool(os.environ.get('ROS_DOMAIN_ID')))
         os.environ.update(environment(os.environ))
         out = open_output(args.out)
+        try:
+            return run_session(
+                plan, programs(plan.source, out.recording, plan.settings), out)
+        finally:
+            out.close()
     except NfIsacError as error:
         print(f'nf-isac demo: {error}', file=sys.stderr)
-        return USAGE_ERROR
-    try:
-        from nf_isac_ros.demo.session import run_session
-        return run_session(plan, out)
     except ImportError as error:
         print(f'nf-isac demo: {error}: build the workspace, and source it or use '
               '.venv/bin/nf-isac', file=sys.stderr)
-        return USAGE_ERROR
-    finally:
-        out.close()
+    return USAGE_ERROR
 
 
-def plan_from(args: argparse.Namespace) -> Plan:
+def plan_from(args: argparse.Namespace, shared_domain: bool) -> Plan:
     """
     Check the options and everything that they name.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        As the parser of add_parser makes it.
+    shared_domain : bool
+        The user has named the ROS domain.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
@@ -148,4 +159,5 @@ def plan_from(args: argparse.Namespace) -> Plan:
                                  f'{", ".join(topics) or "none"}')
     return Plan(source=source, deployment=load_deployment(source.deployment),
                 duration=duration,
-                settings=tuple(parse_setting(text) for text in args.settings))
+                settings=tuple(parse_setting(text) for text in args.settings),
+                shared_domain=shared_domain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -18,16 +18,18 @@ from rich.console import Console
 from rich.text import Text
 
 from nf_isac_ros import __version__
-from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, SCENARIO, Source, programs
+from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, SCENARIO, Source
 from nf_isac_ros.demo.output import OutputFolder
 from nf_isac_ros.demo.runlog import PATH_TOPICS, RunLog
 from nf_isac_ros.demo.summary import Death, RunFacts, summarise, write_json
-from nf_isac_ros.demo.supervisor import Ending, Supervisor, SupervisorError
+from nf_isac_ros.demo.supervisor import Ending, Program, Supervisor, SupervisorError
 from nf_isac_ros.demo.table import Screen, Tally, decibel, length, number
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.recording.exceptions import RecordingError
 from nf_isac_ros.recording.reader import Recording
 
+# How long it takes at most to learn of nodes that are there already [s].
+DISCOVERY = 1.0
 # How long the nodes may take to be up: a first start compiles [s].
 START_PATIENCE = 60.0
 # How long a loaded recording may take to answer that it begins [s].
@@ -60,6 +62,8 @@ class Plan:
         Of the window [s].
     settings : tuple of (node, parameter, value)
         Parameters on top of the parameter file.
+    shared_domain : bool
+        The ROS domain was given, so that others may be in it.
 
     """
 
@@ -67,6 +71,7 @@ class Plan:
     deployment: Deployment
     duration: float
     settings: tuple[tuple[str, str, str], ...] = ()
+    shared_domain: bool = False
 
 
 @dataclass
@@ -149,7 +154,7 @@ class _Session:
                 round(since, 3) if math.isfinite(since) else math.nan, ending.last_lines))
 
 
-def run_session(plan: Plan, out: OutputFolder) -> int:
+def run_session(plan: Plan, programs: Sequence[Program], out: OutputFolder) -> int:
     """
     Start the graph, watch it, end it, and write the results.
 
@@ -157,6 +162,8 @@ def run_session(plan: Plan, out: OutputFolder) -> int:
     ----------
     plan : Plan
         What to run.
+    programs : sequence of Program
+        The nodes.
     out : OutputFolder
         Where to write.
 
@@ -173,7 +180,7 @@ def run_session(plan: Plan, out: OutputFolder) -> int:
             screen = stack.enter_context(Screen(console))
             session = _Session(plan, supervisor, screen, interruption)
             try:
-                _run_graph(session, out, stack)
+                _run_graph(session, programs, stack)
             except SupervisorError as error:
                 session.problems.append(str(error))
             _stop(session)
@@ -193,13 +200,15 @@ def run_session(plan: Plan, out: OutputFolder) -> int:
     return 0 if summary['verdict']['passed'] else FAILURE
 
 
-def _run_graph(session: _Session, out: OutputFolder, stack: ExitStack) -> None:
+def _run_graph(session: _Session, programs: Sequence[Program], stack: ExitStack) -> None:
     """Start everything, wait for it, and measure."""
-    for program in programs(session.plan.source, out.recording, session.plan.settings):
-        session.nodes[program.name] = 'starting'
-        session.supervisor.start(program)
+    session.nodes.update((program.name, 'starting') for program in programs)
     session.show('starting', now=True)
-    # Only now: the nodes come up while this process loads its half of ROS.
+    if session.plan.shared_domain and not _domain_is_free(session):
+        return
+    for program in programs:
+        session.supervisor.start(program)
+    # Not before: this process loads its half of ROS while the nodes load theirs.
     from nf_isac_ros.demo.monitor import Monitor
     monitor = stack.enter_context(Monitor(session.log, LIFECYCLE_NODES))
     if _wait_until_up(session, monitor) and _wait_for_beams(session, monitor):
@@ -210,6 +219,19 @@ def _run_graph(session: _Session, out: OutputFolder, stack: ExitStack) -> None:
     for name in LIFECYCLE_NODES:
         if session.nodes[name] == 'active':
             monitor.deactivate(name, DEACTIVATION_PATIENCE)
+
+
+def _domain_is_free(session: _Session) -> bool:
+    """Look for nodes of these names: one could not tell them from those of the demo."""
+    from nf_isac_ros.demo.monitor import Monitor
+    with Monitor(RunLog()) as monitor:
+        monitor.spin(DISCOVERY)
+        there = sorted(set(monitor.node_names()) & set(session.nodes))
+    if there:
+        session.problems.append(
+            f'{", ".join(there)} of somebody else run in ROS_DOMAIN_ID '
+            f'{os.environ["ROS_DOMAIN_ID"]}: end them, or choose another domain')
+    return not there
 
 
 def _wait_until_up(session: _Session, monitor: Any) -> bool:
@@ -233,11 +255,6 @@ def _wait_until_up(session: _Session, monitor: Any) -> bool:
             return False
         if all(session.nodes[name] in ('running', 'active') for name in
                session.supervisor.running):
-            if monitor.publishers('beamformer') > 1:
-                session.problems.append(
-                    'another beamformer publishes in this ROS domain: end it, or set '
-                    'ROS_DOMAIN_ID to another number')
-                return False
             return True
         if time.monotonic() > deadline:
             late = ', '.join(f'{name} ({state})' for name, state in session.nodes.items()

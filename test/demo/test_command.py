@@ -84,6 +84,11 @@ def test_a_broken_deployment_file_is_said_before_anything_starts(capsys, tmp_pat
     assert 'broken.yaml' in line
 
 
+def test_a_setting_for_a_node_that_is_not_started_is_refused(capsys, tmp_path):
+    assert cli.main(['demo', '--out', str(tmp_path), '--set', 'bag_player.rate=2.0']) == 2
+    assert 'bag_player is not part of this demo' in capsys.readouterr().err
+
+
 def test_scenario_and_bag_exclude_each_other(bag, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(['demo', '--scenario', 'crossing', '--bag', str(bag)])
