@@ -50,6 +50,9 @@ SCENE_ASPECT = 1.18
 # Intervals into which the SINR that a user saw is divided; it is known far more often.
 RANGES = 120
 
+# Bands that last less than this in all cannot be seen [s].
+LEAST_BAND = 0.05
+
 # A line is broken where nothing is known for longer than this [s].
 GAP = 0.5
 
@@ -423,9 +426,7 @@ def _draw_root_bounds(axes: Axes, log: RunLog, origin: float) -> None:
             line = 1e3 * np.array(values)
             line[~np.isfinite(line) | (line <= 0)] = math.nan
             axes.plot(*_broken(times, line), style, color=colour, linewidth=1.8, label=label)
-    axes.set_yscale('log')
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    _log_scale(axes)
     axes.set_ylabel('root-CRB [mm]', fontsize=13)
 
 
@@ -457,8 +458,10 @@ def _draw_sinr(axes: Axes, log: RunLog, name: str, origin: float) -> None:
         least = min(float(np.nanmin(value)) for value in ticks)
         most = max(float(np.nanmax(value)) for value in ticks)
         low, high = axes.get_ylim()
-        # Deep fades would press the interesting part into a line.
-        axes.set_ylim(max(low, least - 12.0), min(max(high, most + 2.0), most + 8.0))
+        # Deep fades would press the interesting part into a line, and noise must not look like
+        # an event.
+        axes.set_ylim(max(min(low, least - 3.0), least - 12.0),
+                      min(max(high, most + 2.0), most + 8.0))
     axes.set_ylabel('SINR [dB]', fontsize=13)
 
 
@@ -476,7 +479,9 @@ def _ranges(times: Vector, values: Vector, step: float) -> tuple[Vector, Vector,
 
 
 def _draw_latencies(axes: Axes, log: RunLog, origin: float) -> None:
-    designs: list[DesignRecord] = _window(log, log.designs)
+    """Draw how long the cycles took that ended with beams: the others have nothing to do."""
+    designs = [record for record in _window(log, log.designs) if record.published]
+    times = np.array([record.time for record in designs]) - origin
     largest, typical = 0.0, math.inf
     for label, colour, values in (
             ('pose to beam', '#E69F00', [record.pose_to_beam_ms for record in designs]),
@@ -487,14 +492,19 @@ def _draw_latencies(axes: Axes, log: RunLog, origin: float) -> None:
             continue
         middle = float(np.median(known))
         largest, typical = max(largest, float(known.max())), min(typical, middle)
-        times = np.array([record.time for record in designs]) - origin
         axes.plot(*_broken(times, line), color=colour, linewidth=1.6, marker='.', markersize=3,
                   label=f'{label},\nmedian {middle:.3g} ms')
-    if typical > 0 and largest > 15 * typical and math.isfinite(typical):
-        axes.set_yscale('log')
+    if 0.0 < typical < largest / 15.0:
+        _log_scale(axes)
     else:
         axes.set_ylim(0.0, 1.08 * largest if largest > 0 else 1.0)
     axes.set_ylabel('latency [ms]', fontsize=13)
+
+
+def _log_scale(axes: Axes) -> None:
+    axes.set_yscale('log')
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _bands(log: RunLog, origin: float) -> Iterator[Band]:
@@ -540,6 +550,8 @@ def _band_legend(figure: Figure, bands: Sequence[Band]) -> None:
             if band.kind == kind:
                 reasons[band.reason] = reasons.get(band.reason, 0.0) + band.end - band.begin
         for reason, seconds in sorted(reasons.items(), key=lambda item: -item[1])[:3]:
+            if seconds < LEAST_BAND:
+                continue
             label = f'{title}: {reason or "no reason given"}, {seconds:.1f} s'
             handles.append(Patch(label=label, **_band_look(kind)))
     if handles:
