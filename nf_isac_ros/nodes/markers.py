@@ -313,6 +313,9 @@ class Markers(Node):
         if self._job is not None:
             if not self._job.done() or time.monotonic() < self._pattern_due:
                 return
+            error = self._job.exception()
+            if error is not None:
+                self._faults.add('internal-error', repr(error))
             self._job = None
         beams = self._beams
         if beams is None or not self._live(self.get_clock().now()):

@@ -8,6 +8,8 @@ import re
 import pytest
 import yaml
 
+from nf_isac_ros.demo.graph import DEFAULT_SCENARIO
+
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / 'launch'
 FILES = sorted(LAUNCH.rglob('*.launch.py'))
@@ -111,9 +113,10 @@ def test_launch_files_need_nothing_but_launch(path):
         assert {module.partition('.')[0] for module in modules} <= allowed
 
 
-def test_default_scenario_exists():
+def test_default_scenario_exists_and_is_that_of_the_demo():
     call = arguments(LAUNCH / 'nf_isac.launch.py')['scenario']
     name = ast.literal_eval(call['default_value'])
+    assert name == DEFAULT_SCENARIO
     assert (ROOT / 'config' / 'scenarios' / f'{name}.yaml').is_file()
 
 
