@@ -21,10 +21,12 @@ from small_bag import (  # noqa: E402
     write_bag,
     write_deployment,
 )
+from std_srvs.srv import Trigger  # noqa: E402
 
 from nf_isac_msgs.msg import TrackArray  # noqa: E402
 
 LISTEN = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
+POSES_IN = QoSProfile(depth=500, reliability=ReliabilityPolicy.RELIABLE)
 POSES = int(LENGTH * RATE)
 
 
@@ -34,12 +36,18 @@ def bag(tmp_path_factory):
 
 
 @pytest.fixture
-def play(graph, tmp_path, bag):
-    """Start the player on the small recording."""
+def play(graph, probe, tmp_path, bag):
+    """Play the small recording, once the player and its listener have found each other."""
     def start(**parameters):
-        return graph.start('bag_player', {
-            'deployment_file': write_deployment(tmp_path), 'bag': bag,
-            'start_delay_s': 2.0, **parameters})
+        node = graph.start('bag_player', {
+            'deployment_file': write_deployment(tmp_path), 'bag': bag, 'start_paused': True,
+            **parameters})
+        for topic in ('/u1/pose', '/t1/odom', 'truth/users', 'truth/targets'):
+            probe.wait_until(lambda topic=topic: probe.node.count_publishers(topic) > 0,
+                             f'a publisher of {topic}')
+        time.sleep(0.5)   # each side finds the other in its own time
+        assert probe.call(Trigger, 'bag_player/resume', Trigger.Request()).success
+        return node
     return start
 
 
@@ -56,8 +64,8 @@ def place(point):
 
 
 def test_poses_come_as_recorded_with_stamps_of_the_present(probe, play):
-    poses = probe.collect(PoseStamped, '/u1/pose', LISTEN)
-    odometry = probe.collect(Odometry, '/t1/odom', LISTEN)
+    poses = probe.collect(PoseStamped, '/u1/pose', POSES_IN)
+    odometry = probe.collect(Odometry, '/t1/odom', POSES_IN)
     node = play()
     messages = poses.wait(count=POSES)
     found = stamps(messages)
@@ -80,7 +88,7 @@ def test_messages_come_at_the_recorded_pace(probe, play):
     arrivals = []
     probe.node.create_subscription(
         PoseStamped, '/u1/pose', lambda m: arrivals.append(
-            (time.monotonic(), 1e-9 * nanoseconds(m.header.stamp))), LISTEN)
+            (time.monotonic(), 1e-9 * nanoseconds(m.header.stamp))), POSES_IN)
     play()
     probe.wait_until(lambda: len(arrivals) == POSES, 'all poses')
     arrived, stamped = np.array(arrivals).T
@@ -90,7 +98,7 @@ def test_messages_come_at_the_recorded_pace(probe, play):
 
 
 def test_truth_is_that_of_the_recording_with_offset_and_velocity(probe, play):
-    poses = probe.collect(PoseStamped, '/u1/pose', LISTEN)
+    poses = probe.collect(PoseStamped, '/u1/pose', POSES_IN)
     users = probe.collect(TrackArray, 'truth/users', LISTEN)
     targets = probe.collect(TrackArray, 'truth/targets', LISTEN)
     play()
@@ -110,7 +118,7 @@ def test_truth_is_that_of_the_recording_with_offset_and_velocity(probe, play):
 
 
 def test_double_pace_halves_times_and_doubles_velocities(probe, play):
-    odometry = probe.collect(Odometry, '/t1/odom', LISTEN)
+    odometry = probe.collect(Odometry, '/t1/odom', POSES_IN)
     truth = probe.collect(TrackArray, 'truth/targets', LISTEN)
     play(rate=2.0)
     found = stamps(odometry.wait(count=POSES))
@@ -121,8 +129,8 @@ def test_double_pace_halves_times_and_doubles_velocities(probe, play):
 
 
 def test_cut_silences_the_topic_but_not_the_truth(probe, play):
-    poses = probe.collect(PoseStamped, '/u1/pose', LISTEN)
-    odometry = probe.collect(Odometry, '/t1/odom', LISTEN)
+    poses = probe.collect(PoseStamped, '/u1/pose', POSES_IN)
+    odometry = probe.collect(Odometry, '/t1/odom', POSES_IN)
     truth = probe.collect(TrackArray, 'truth/users', LISTEN)
     node = play(cut="['/u1/pose:1.0:0.5']")
     odometry.wait(count=POSES)
@@ -136,7 +144,7 @@ def test_cut_silences_the_topic_but_not_the_truth(probe, play):
 
 
 def test_laps_go_on_upwards_after_a_pause_longer_than_drop(probe, play):
-    poses = probe.collect(PoseStamped, '/u1/pose', LISTEN)
+    poses = probe.collect(PoseStamped, '/u1/pose', POSES_IN)
     truth = probe.collect(TrackArray, 'truth/users', LISTEN)
     play(loop=True, rate=4.0)
     messages = poses.wait(count=2 * POSES + 20)
@@ -155,7 +163,7 @@ def test_laps_go_on_upwards_after_a_pause_longer_than_drop(probe, play):
 
 def test_kept_stamps_come_with_a_clock(probe, play):
     clock = probe.collect(Clock, '/clock', LISTEN)
-    poses = probe.collect(PoseStamped, '/u1/pose', LISTEN)
+    poses = probe.collect(PoseStamped, '/u1/pose', POSES_IN)
     truth = probe.collect(TrackArray, 'truth/users', LISTEN)
     play(restamp=False)
     found = stamps(poses.wait(count=POSES))
