@@ -21,6 +21,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
 from rclpy.time import Time
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
@@ -94,10 +95,11 @@ class Inbox:
 
     Parameters
     ----------
+    topic : str
     kind : type
         Message class.
-    depth : int
-        How many messages are kept.
+    quality : QoSProfile
+        Its depth is also the number of messages that are kept.
 
     Attributes
     ----------
@@ -106,10 +108,24 @@ class Inbox:
 
     """
 
-    def __init__(self, kind: type, depth: int = 1) -> None:
+    def __init__(self, topic: str, kind: type, quality: QoSProfile) -> None:
+        self._topic = topic
         self._kind = kind
-        self._raw: deque[bytes] = deque(maxlen=depth)
+        self._quality = quality
+        self._raw: deque[bytes] = deque(maxlen=quality.depth)
+        self._subscription: Subscription | None = None
         self.received = -math.inf
+
+    def open(self, node: Node) -> None:
+        """Subscribe."""
+        self._subscription = node.create_subscription(
+            self._kind, self._topic, self.put, self._quality, raw=True,
+            qos_overriding_options=overridable())
+
+    def close(self, node: Node) -> None:
+        """End the subscription."""
+        node.destroy_subscription(self._subscription)
+        self._raw.clear()
 
     def put(self, raw: bytes) -> None:
         """Take a serialised message in."""
@@ -169,8 +185,8 @@ class Markers(Node):
     """
     Draws arrays, bodies, bounds, beams, the state of the radio, and the beam pattern.
 
-    Nothing is computed while nobody subscribes. The beam pattern is computed in a thread of its
-    own, so that markers go on meanwhile.
+    Nothing is received or computed while nobody subscribes. The beam pattern is computed in a
+    thread of its own, so that markers go on meanwhile.
     """
 
     def __init__(self) -> None:
@@ -189,7 +205,7 @@ class Markers(Node):
                         for plane in deployment.markers.planes]
         self._scene = MarkerScene(arrays, self._style())
         self._faults = Counts(self, 'message not drawn')
-        self._subscribe()
+        self._make_inputs()
 
         latest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         self._markers_out = self.create_publisher(MarkerArray, 'markers', latest)
@@ -217,12 +233,12 @@ class Markers(Node):
         """Wait for the beam pattern that is being computed."""
         self._worker.shutdown(cancel_futures=True)
 
-    def _subscribe(self) -> None:
+    def _make_inputs(self) -> None:
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-        self._beamformer = self._inbox('beamformer', Beamformer, newest)
-        self._crb = self._inbox('crb', CrbArray, newest)
-        self._status = self._inbox('status', DesignStatus, newest)
-        self._radio = self._inbox('radio/status', RadioStatus, RADIO_STATUS)
+        self._beamformer = Inbox('beamformer', Beamformer, newest)
+        self._crb = Inbox('crb', CrbArray, newest)
+        self._status = Inbox('status', DesignStatus, newest)
+        self._radio = Inbox('radio/status', RadioStatus, RADIO_STATUS)
         bodies, frame = self._deployment.bodies, self._deployment.world_frame
         self._poses: list[PoseInput] = []
         for role in Role:
@@ -230,28 +246,36 @@ class Markers(Node):
                     # The truth is told of the point that counts: it has its offset already.
                     ('truth', f'truth/{role.value}s', ()), ('tracked', f'{role.value}s', bodies)):
                 self._poses.append(PoseInput(
-                    source, self._inbox(topic, TrackArray, POSES),
+                    source, Inbox(topic, TrackArray, POSES),
                     partial(read_track_array, role=role, bodies=known, world_frame=frame)))
         topics = sorted({(body.topic, body.type) for body in bodies if body.topic is not None})
         for topic, type_name in topics:
             group = [body for body in bodies if body.topic == topic]
             self._poses.append(PoseInput(
-                'tracked', self._inbox(topic, message_class(type_name), TRACKS),
+                'tracked', Inbox(topic, message_class(type_name), TRACKS),
                 partial(adapter_for(type_name), bodies=group, world_frame=frame)))
         self._heard: dict[tuple[str, str, str], tuple[float, Vector]] = {}
         self._beams: Beamformer | None = None
         self._lease: Lease | None = None
+        self._listening = False
 
-    def _inbox(self, topic: str, kind: type, quality: QoSProfile) -> Inbox:
-        inbox = Inbox(kind, quality.depth)
-        self.create_subscription(kind, topic, inbox.put, quality, raw=True,
-                                 qos_overriding_options=overridable())
-        return inbox
+    def _listen(self, wanted: bool) -> None:
+        """Subscribe while somebody looks: hundreds of messages a second cost a tenth of a core."""
+        if wanted == self._listening:
+            return
+        self._listening = wanted
+        for inbox in (self._beamformer, self._crb, self._status, self._radio,
+                      *(poses.inbox for poses in self._poses)):
+            if wanted:
+                inbox.open(self)
+            else:
+                inbox.close(self)
 
     def _on_markers(self) -> None:
         """Send the markers if anybody wants them."""
         wanted = self._markers_out.get_subscription_count() > 0
-        if wanted or self._pattern_out.get_subscription_count() > 0:
+        self._listen(wanted or self._pattern_out.get_subscription_count() > 0)
+        if self._listening:
             self._read()
         if not wanted:
             self._ticks = 0

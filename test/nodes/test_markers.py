@@ -194,6 +194,22 @@ def test_no_marker_flickers(graph, probe, file):
     assert max(np.diff(with_array)) * 0.05 <= 0.5
 
 
+def test_nothing_is_received_while_nobody_looks(graph, probe, file):
+    graph.start('markers', {'deployment_file': file})
+    diagnostics = probe.collect(DiagnosticArray, '/diagnostics')
+    diagnostics.wait()
+    topics = ('/beamformer', '/crb', '/users', '/cart/pose', '/radio/status')
+    assert [probe.node.count_subscribers(topic) for topic in topics] == [0] * 5
+    for _ in range(2):
+        looking = probe.node.create_subscription(
+            MarkerArray, 'markers', lambda message: None, QoSProfile(depth=1))
+        probe.wait_until(lambda: [probe.node.count_subscribers(topic) for topic in topics]
+                         == [1] * 5, 'subscriptions')
+        probe.node.destroy_subscription(looking)
+        probe.wait_until(lambda: [probe.node.count_subscribers(topic) for topic in topics]
+                         == [0] * 5, 'no subscriptions')
+
+
 def test_bad_messages_are_counted_and_the_rest_is_drawn(graph, probe, file):
     process = graph.start('markers', {'deployment_file': file})
     markers = probe.collect(MarkerArray, 'markers')
