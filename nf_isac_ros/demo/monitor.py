@@ -19,7 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from nf_isac_ros.demo.runlog import PATH_TOPICS, TOPICS, RunLog
+from nf_isac_ros.demo.runlog import LIVE_TOPICS, TOPICS, RunLog
 
 NODE_NAME = 'demo_monitor'
 
@@ -171,9 +171,7 @@ class Monitor:
                                        start_parameter_services=False, enable_rosout=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        for topic in TOPICS:
-            if topic in PATH_TOPICS:
-                continue
+        for topic in LIVE_TOPICS:
             self._node.create_subscription(
                 message_class(TOPICS[topic]), topic, self._receiver(topic),
                 _quality_of_service(topic))
@@ -207,6 +205,12 @@ class Monitor:
     def publishers(self, topic: str) -> int:
         """Count the publishers of a topic."""
         return self._node.count_publishers(topic)
+
+    def hears(self, node: str, topics: Iterable[str]) -> bool:
+        """Tell whether a node has subscribed to all of the topics."""
+        return all(
+            any(info.node_name == node for info in
+                self._node.get_subscriptions_info_by_topic(topic)) for topic in topics)
 
     def node_names(self) -> list[str]:
         """Return the names of the nodes that were discovered."""

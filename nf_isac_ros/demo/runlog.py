@@ -557,3 +557,4 @@ TOPICS: dict[str, str] = {
 }
 # Those with the paths of the bodies: frequent, and of use only once a run is over.
 PATH_TOPICS = ('truth/targets', 'truth/users', 'targets', 'users')
+LIVE_TOPICS = tuple(topic for topic in TOPICS if topic not in PATH_TOPICS)

@@ -20,7 +20,7 @@ from rich.text import Text
 from nf_isac_ros import __version__
 from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, SCENARIO, Source
 from nf_isac_ros.demo.output import OutputFolder
-from nf_isac_ros.demo.runlog import PATH_TOPICS, RunLog
+from nf_isac_ros.demo.runlog import LIVE_TOPICS, PATH_TOPICS, RunLog
 from nf_isac_ros.demo.summary import Death, RunFacts, summarise, write_json
 from nf_isac_ros.demo.supervisor import Ending, Program, Supervisor, SupervisorError
 from nf_isac_ros.demo.table import Screen, Tally, decibel, length, number
@@ -246,7 +246,9 @@ def _wait_until_up(session: _Session, monitor: Any) -> bool:
         states = monitor.advance_bring_up()
         # A source is there before it has read what it plays; the truth tells that it has.
         if not monitor.publishers('truth/targets'):
-            present = present - {SCENARIO, PLAYER}
+            present -= {SCENARIO, PLAYER}
+        if not monitor.hears(RECORDER, LIVE_TOPICS):
+            present.discard(RECORDER)
         for name in session.supervisor.running:
             session.nodes[name] = states.get(name, 'running') if name in present else 'starting'
         failed = [name for name in states if states[name] == 'failed']
