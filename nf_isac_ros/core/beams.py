@@ -12,8 +12,9 @@ from nf_isac_ros.core.problem import Problem
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-# Sensing beams with less than this fraction of the power budget are not worth a column.
-NEGLIGIBLE_POWER = 1e-9
+# Sensing beams with less than this fraction of the power budget are rounding. Not more: where an
+# optimum all but hides a target, a beam of 1e-12 of the power decides its bound.
+NEGLIGIBLE_POWER = 1e-15
 # Repaired designs exceed each required SINR by this ratio, so that rounding in the recomputation
 # at full size cannot turn "met" into "missed".
 SINR_MARGIN = 1e-10

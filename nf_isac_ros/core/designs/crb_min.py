@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import repair, split, user_shares
+from nf_isac_ros.core.beams import ReducedBeams, repair, split, user_shares
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs.base import Design, Outcome
+from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
-from nf_isac_ros.core.solvers.clarabel_ import solve_crb
+from nf_isac_ros.core.solvers.clarabel_ import CompactPoint, solve_crb
+from nf_isac_ros.core.solvers.interior_point import InteriorPoint, minimise_crb
 from nf_isac_ros.core.starting_point import users_first_beams
 
 Complex = NDArray[np.complex128]
@@ -47,15 +49,47 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     (P1) and (SDR1.3) of Hua, Xu, Zhang; rank-one beams by Proposition 3.
 
     """
-    point = solve_crb(problem, _reference(problem), gap, budget)
+    attempts: list[Outcome] = []
+    for method in (_by_interior_point, _by_clarabel):
+        try:
+            attempts.append(method(problem, gap, budget))
+        except SolverError:
+            # Users with one and the same channel, thresholds at the very edge of infeasibility.
+            continue
+        if budget is not None or _gap(problem, attempts[-1]) <= gap:
+            break
+    if not attempts:
+        raise SolverError('neither the interior-point method nor Clarabel gave a usable point')
+    return min(attempts, key=lambda outcome: _gap(problem, outcome))
+
+
+def _gap(problem: Problem, outcome: Outcome) -> float:
+    achieved = problem.objective(outcome.beams.covariance)
+    return (achieved - outcome.bound) / achieved if np.isfinite(achieved) else np.inf
+
+
+def _by_interior_point(problem: Problem, gap: float, budget: float | None) -> Outcome:
+    return _outcome(problem, minimise_crb(problem, gap, budget))
+
+
+def _by_clarabel(problem: Problem, gap: float, budget: float | None) -> Outcome:
+    return _outcome(problem, solve_crb(problem, _reference(problem), gap, budget))
+
+
+def _outcome(problem: Problem, point: InteriorPoint | CompactPoint) -> Outcome:
+    """Beams of a solver's point, repaired, and the best bound that it leads to."""
     covariance = _positive(point.covariance)
-    shares = user_shares(problem, covariance, point.parts)
-    beams = repair(problem, split(problem, covariance, shares))
-    # The bound may be taken at any weights: those of the final beams, and those of the dual.
-    candidates = [tangent_weights(problem, beams.covariance), point.weights]
-    bound = max((crb_bound(problem, weights, point.multipliers)
-                 for weights in candidates if weights is not None), default=0.0)
-    return Outcome(beams, bound, point.iterations)
+    beams = repair(problem, split(
+        problem, covariance, user_shares(problem, covariance, point.parts)))
+    return Outcome(beams, _best_bound(problem, point, beams), point.iterations)
+
+
+def _best_bound(problem: Problem, point: InteriorPoint | CompactPoint,
+                beams: ReducedBeams) -> float:
+    """Bound from the solver's weights or from those of the beams: any weights will do."""
+    candidates = [point.weights, tangent_weights(problem, beams.covariance)]
+    return max((crb_bound(problem, weights, point.multipliers)
+                for weights in candidates if weights is not None), default=0.0)
 
 
 def _reference(problem: Problem) -> Complex:
