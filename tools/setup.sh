@@ -66,6 +66,7 @@ key_messages="$key_names $(hash_of nf_isac_msgs/{package.xml,CMakeLists.txt} nf_
 # Of the shipped files only the names count: they are installed as links.
 key_package="$key_ros $(hash_of setup.py setup.cfg package.xml colcon_defaults.yaml) \
 $({ find "${shipped[@]}" -type f 2>/dev/null || true; } | sort | sha256sum | cut -c 1-16)"
+key_solver="$key_package $key_libraries $(hash_of nf_isac_ros/core/solvers/kernels.py)"
 key_command="$key_venv $(hash_of tools/setup.sh)"
 
 python_version() {  # nothing if it does not run: a version manager leaves names that do not
@@ -82,6 +83,7 @@ all_done() {
         is_done libraries "$key_libraries" "$venv/bin/python" &&
         is_done messages "$key_messages" install/nf_isac_msgs/share/nf_isac_msgs/package.xml &&
         is_done package "$key_package" build/nf_isac_ros/setup.py &&
+        is_done solver "$key_solver" build/nf_isac_ros/setup.py &&
         is_done command "$key_command" "$venv/bin/nf-isac"
 }
 
@@ -308,6 +310,11 @@ build_package() {
     colcon_build --symlink-install --packages-select nf_isac_ros
 }
 
+# Numba keeps what it compiled beside the source: nodes then start at once.
+compile_solver() {
+    bash -c '. tools/env.sh && python -c "from nf_isac_ros.core.cycle import warm_up; warm_up()"'
+}
+
 write_command() {
     local new="$venv/bin/.nf-isac.new"
     {
@@ -344,5 +351,6 @@ step libraries 'solver libraries and test tools' "$key_libraries" "$venv/bin/pyt
 step messages 'nf_isac_msgs, built by colcon' "$key_messages" \
     install/nf_isac_msgs/share/nf_isac_msgs/package.xml build_messages
 step package 'nf_isac_ros, built by colcon' "$key_package" build/nf_isac_ros/setup.py build_package
+step solver 'solver, compiled by Numba' "$key_solver" build/nf_isac_ros/setup.py compile_solver
 step command 'command .venv/bin/nf-isac' "$key_command" "$venv/bin/nf-isac" write_command
 echo "Set-up finished in $((SECONDS - begin)) s."

@@ -24,7 +24,7 @@ from rclpy.timer import Timer
 
 from nf_isac_msgs.msg import Beamformer, CrbArray, DesignStatus, TransmitCovariance
 from nf_isac_ros.conversions.transforms import array_transforms
-from nf_isac_ros.core.cycle import DesignSettings
+from nf_isac_ros.core.cycle import DesignSettings, warm_up
 from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.planning import plan_scene
@@ -142,9 +142,12 @@ class BeamformerNode(LifecycleNode):
             status=self._publisher(DesignStatus, 'status', REPORTS))
         self._publish_transforms(deployment)
         self._deployment = deployment
+        # Now, not in the first cycle.
+        seconds = warm_up()
         self.get_logger().info(
             f'{path}: {len(deployment.transmit_array)} elements, {len(deployment.bodies)} '
-            f'configured bodies, design {self._settings.name} at {self._settings.rate:g} Hz')
+            f'configured bodies, design {self._settings.name} at {self._settings.rate:g} Hz; '
+            f'solver ready in {seconds:.1f} s')
 
     def _publisher(self, kind: Any, topic: str, qos: QoSProfile) -> Publisher:
         return self.create_lifecycle_publisher(

@@ -129,7 +129,7 @@ def _iterated(form: Form, state: State, gap: float, deadline: float | None,
     best, stalled = None, 0
     refinements = 1 if gap > ACCURATE_GAP else 2
     for iteration in range(MAX_ITERATIONS):
-        point = State(*(array.copy() for array in state))
+        covariance, parts = state.covariance.copy(), state.parts[1:].copy()
         try:
             objective, length = iterate(form, state, evidence, refinements, gap)
         except np.linalg.LinAlgError:
@@ -138,8 +138,8 @@ def _iterated(form: Form, state: State, gap: float, deadline: float | None,
             # Rounding has left the feasible set.
             break
         if best is None or objective <= best.objective:
-            best = InteriorPoint(point.covariance, point.parts[1:], evidence.weights,
-                                 evidence.multipliers, objective, iteration)
+            best = InteriorPoint(covariance, parts, evidence.weights, evidence.multipliers,
+                                 objective, iteration)
         stalled = stalled + 1 if length < STALLED else 0
         if length == 0.0 or stalled > 1 or (deadline is not None and now() >= deadline):
             break
