@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 import math
 import os
 from pathlib import Path
@@ -71,18 +72,15 @@ def run(args: argparse.Namespace) -> int:
     for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
         os.environ.setdefault(name, '1')
     from nf_isac_ros.core.exceptions import NfIsacError
-    from nf_isac_ros.demo.graph import environment, programs
+    from nf_isac_ros.demo.graph import environment, programs, reserved_domain
     from nf_isac_ros.demo.output import open_output
     try:
         from nf_isac_ros.demo.session import run_session
         plan = plan_from(args, shared_domain=bool(os.environ.get('ROS_DOMAIN_ID')))
-        os.environ.update(environment(os.environ))
-        out = open_output(args.out)
-        try:
+        with reserved_domain() as domain, closing(open_output(args.out)) as out:
+            os.environ.update(environment(os.environ, domain))
             return run_session(
                 plan, programs(plan.source, out.recording, plan.settings), out)
-        finally:
-            out.close()
     except NfIsacError as error:
         print(f'nf-isac demo: {error}', file=sys.stderr)
     except ImportError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+import fcntl
 import json
 import os
 from pathlib import Path
 import random
 import socket
+import tempfile
 
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.demo.supervisor import SINGLE_THREADED, Program, executable, package_share
@@ -254,7 +257,7 @@ def programs(source: Source, recording: Path,
         for name, values in parameters.items())
 
 
-def environment(present: Mapping[str, str]) -> dict[str, str]:
+def environment(present: Mapping[str, str], domain: int) -> dict[str, str]:
     """
     Return what the nodes need on top of an environment.
 
@@ -262,6 +265,8 @@ def environment(present: Mapping[str, str]) -> dict[str, str]:
     ----------
     present : mapping
         The environment; what it says about ROS is kept.
+    domain : int
+        ROS domain, if it names none.
 
     Returns
     -------
@@ -272,20 +277,45 @@ def environment(present: Mapping[str, str]) -> dict[str, str]:
     if not present.get('ROS_AUTOMATIC_DISCOVERY_RANGE'):
         added['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     if not present.get('ROS_DOMAIN_ID'):
-        added['ROS_DOMAIN_ID'] = str(free_domain())
+        added['ROS_DOMAIN_ID'] = str(domain)
     return added
 
 
-def free_domain() -> int:
-    """Choose a domain that nobody on this machine seems to use."""
+@contextmanager
+def reserved_domain() -> Iterator[int]:
+    """
+    Choose a ROS domain that nobody on this machine seems to use, and keep others from it.
+
+    Others are those who ask by the same lock files: a second demo, and `make test`.
+
+    Yields
+    ------
+    int
+        One of DOMAINS.
+
+    """
     candidates = list(DOMAINS)
     random.Random(os.getpid()).shuffle(candidates)
     for domain in candidates:
-        # Well-known port of the first participant of a domain (RTPS 2.2, section 9.6.1).
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        name = f'nf_isac_ros_domain_{domain}_{os.getuid()}.lock'
+        with ExitStack() as stack:
             try:
-                probe.bind(('', 7410 + 250 * domain))
+                lock = stack.enter_context((Path(tempfile.gettempdir()) / name).open('a'))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not _unused(domain):
+                    continue
             except OSError:
                 continue
-        return domain
-    return candidates[0]
+            yield domain
+            return
+    raise UsageError('every ROS domain on this machine is in use: set ROS_DOMAIN_ID')
+
+
+def _unused(domain: int) -> bool:
+    # Well-known port of the first participant of a domain (RTPS 2.2, section 9.6.1).
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(('', 7410 + 250 * domain))
+        except OSError:
+            return False
+    return True

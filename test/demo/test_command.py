@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
+import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -14,10 +15,10 @@ from nf_isac_ros.demo.graph import (
     Cut,
     Source,
     environment,
-    free_domain,
     parse_cut,
     parse_setting,
     programs,
+    reserved_domain,
 )
 
 pytest.importorskip('ament_index_python')
@@ -139,19 +140,29 @@ def test_a_recording_is_played_instead_of_a_scenario(tmp_path):
 
 
 def test_a_domain_of_the_user_is_kept():
-    kept = environment({'ROS_DOMAIN_ID': '5', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'})
+    kept = environment({'ROS_DOMAIN_ID': '5', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'}, 7)
     assert not {'ROS_DOMAIN_ID', 'ROS_AUTOMATIC_DISCOVERY_RANGE'} & set(kept)
-    own = environment({})
-    assert int(own['ROS_DOMAIN_ID']) in range(1, 102)
+    own = environment({}, 7)
+    assert own['ROS_DOMAIN_ID'] == '7'
     assert own['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
     assert own['OPENBLAS_NUM_THREADS'] == '1'
 
 
-def test_a_domain_in_use_is_not_chosen(monkeypatch):
-    import socket
-    monkeypatch.setattr(os, 'getpid', lambda: 4)
-    first = free_domain()
+@pytest.fixture
+def own_locks(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+
+
+def test_two_at_a_time_get_different_domains(own_locks):
+    with reserved_domain() as first, reserved_domain() as second:
+        assert first != second
+    assert {first, second} <= set(range(1, 102))
+
+
+def test_a_domain_in_use_is_not_chosen(own_locks):
+    with reserved_domain() as first:
+        pass
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(('', 7410 + 250 * first))
-        assert free_domain() != first
-    assert free_domain() == first
+        with reserved_domain() as other:
+            assert other != first

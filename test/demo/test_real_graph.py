@@ -24,7 +24,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 
 from nf_isac_msgs.msg import Beamformer, CrbArray, DesignStatus, RadioStatus  # noqa: E402
-from nf_isac_ros.demo.graph import environment  # noqa: E402
+from nf_isac_ros.demo.graph import environment, reserved_domain  # noqa: E402
 from nf_isac_ros.recording.reader import Recording  # noqa: E402
 
 NODES = ('beamformer', 'radio_driver', 'scenario', 'markers', 'bag_recorder')
@@ -53,12 +53,13 @@ def demo(out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def own_domain(monkeypatch) -> int:
+def own_domain(monkeypatch) -> Iterator[int]:
     """ROS domain that this test and the processes that it starts have to themselves."""
     monkeypatch.delenv('ROS_DOMAIN_ID', raising=False)
-    for name, value in environment(os.environ).items():
-        monkeypatch.setenv(name, value)
-    return int(os.environ['ROS_DOMAIN_ID'])
+    with reserved_domain() as domain:
+        for name, value in environment(os.environ, domain).items():
+            monkeypatch.setenv(name, value)
+        yield domain
 
 
 class Listener:
