@@ -140,7 +140,10 @@ class Tally:
                 if log.inside(design.time):
                     self._count(design)
             self._counted = len(log.designs)
-        last = log.designs[-1] if log.designs else None
+        # What comes after the window is the end of the nodes, not their work.
+        last, radio, bounds = (
+            next((record for record in reversed(records) if record.time <= log.end), None)
+            for records in (log.designs, log.radio, log.bounds))
         started = log.begin if math.isfinite(log.begin) else now
         since = max(now - RECENT, started)
         recent = []
@@ -151,9 +154,9 @@ class Tally:
         with_beams = [design for design in recent if design.published]
         span = now - since
         rejected = Counter(last.rejected) if last else Counter()
-        if log.radio:
+        if radio is not None:
             rejected.update({f'radio: {reason}': count
-                             for reason, count in log.radio[-1].rejected.items()})
+                             for reason, count in radio.rejected.items()})
         return Snapshot(
             title=title, phase=phase, elapsed=min(max(0.0, now - started), duration),
             duration=duration, nodes=dict(nodes), dead=tuple(dead),
@@ -163,8 +166,7 @@ class Tally:
                 (design.pose_to_beam_ms for design in with_beams), 50, 99),
             outcomes={outcome: self._outcomes[outcome] for outcome in OUTCOMES},
             gap=last.gap if last else math.nan, gap_max=self._gap_max,
-            design=last, radio=log.radio[-1] if log.radio else None,
-            bounds=log.bounds[-1].targets if log.bounds else (),
+            design=last, radio=radio, bounds=bounds.targets if bounds is not None else (),
             fallbacks=dict(self._fallbacks), mutes=dict(self._mutes), rejected=dict(+rejected))
 
     def _count(self, design: DesignRecord) -> None:

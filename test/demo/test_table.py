@@ -134,3 +134,10 @@ def test_cycles_before_the_window_are_not_counted(log):
     assert tally.snapshot(*arguments).outcomes['optimal'] == 0
     log.begin = begin + 0.55
     assert tally.snapshot(*arguments).outcomes['optimal'] == 4
+
+
+def test_what_comes_after_the_window_is_not_shown(log):
+    log.end = 101.05
+    log.add('radio/status', make.radio(
+        101.1, 10, 10, muted=True, mute_reason='not-armed'), 101.1)
+    assert not shot(log, 'done').radio.muted
