@@ -54,6 +54,8 @@ class PlannedScene:
         A body of the scene is held, not predicted.
     dropped : bool
         A known body is too old to be in the scene.
+    as_points : bool
+        An extended target of the scene is designed for as a point.
     without_sinr : tuple of str
         Users that nobody gave a required SINR; left out.
     newest_stamp, oldest_stamp : float or None
@@ -65,6 +67,7 @@ class PlannedScene:
     tracks: tuple[TrackReport, ...]
     held: bool
     dropped: bool
+    as_points: bool
     without_sinr: tuple[str, ...]
     newest_stamp: float | None
     oldest_stamp: float | None
@@ -113,7 +116,7 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
     without_sinr: list[str] = []
     reports: list[TrackReport] = []
     stamps: list[float] = []
-    held = dropped = False
+    held = dropped = as_points = False
 
     def required(user_id: str, given: float | None) -> float | None:
         if given is not None:
@@ -155,6 +158,7 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
             reflection = body.reflection
             if reflection is None:
                 reflection = DEFAULT_REFLECTION if settings is None else settings.reflection
+            as_points |= body.kind == 'extended'
             targets.append(PointTarget(body.id, body.position, reflection))
         stamps.append(body.stamp)
         held |= body.state is TrackState.HELD
@@ -163,7 +167,7 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
         testbed.transmit_array, testbed.receive_array, testbed.radio, tuple(targets),
         tuple(users[user_id] for user_id in sorted(users)), transmit_time)
     return PlannedScene(
-        scene, tuple(reports), held, dropped, tuple(without_sinr),
+        scene, tuple(reports), held, dropped, as_points, tuple(without_sinr),
         max(stamps, default=None), min(stamps, default=None))
 
 
@@ -194,7 +198,8 @@ def design_for(plan: PlannedScene, cycle: DesignCycle) -> PlannedDesign:
     Design for a planned scene; a body that makes the scene impossible is left out.
 
     The reason of the solution is the gravest of: what the cycle says; 'tracks-dropped' where
-    nothing is left; the error of a body that was left out; 'no-required-sinr', 'held-track'.
+    nothing is left; the error of a body that was left out; 'no-required-sinr', 'held-track',
+    'extended-as-point'.
 
     Parameters
     ----------
@@ -246,4 +251,6 @@ def _label(plan: PlannedScene, solution: Solution,
         return Quality.FALLBACK, 'no-required-sinr'
     if plan.held:
         return Quality.FALLBACK, 'held-track'
+    if plan.as_points:
+        return Quality.FALLBACK, 'extended-as-point'
     return solution.quality, solution.reason

@@ -24,7 +24,7 @@ from nf_isac_ros.core.tracking import (
 )
 from nf_isac_ros.files.deployment import BodySettings
 
-ARRAY = AntennaArray(planar_elements(2, 2, 0.005))
+ARRAY = AntennaArray(planar_elements(4, 4, 0.005))
 SETTINGS = TrackingSettings(predict=0.2, drop=0.5)
 
 
@@ -40,14 +40,14 @@ def testbed():
 def bodies(time, *samples):
     store = TrackStore(SETTINGS)
     for body_id, role, stamp, extra in samples:
-        store.update([PoseSample(body_id, role, stamp, np.array([0.0, 0, 5]), **extra)], stamp)
+        store.update([PoseSample(body_id, role, stamp, np.array([0.2, 0.1, 0.5]), **extra)], stamp)
     return store.predict(time)
 
 
 def channels(time, *samples):
     store = ChannelStore(SETTINGS)
     for user, stamp, extra in samples:
-        store.update([ChannelSample(user, stamp, np.ones(4, complex), **extra)], stamp)
+        store.update([ChannelSample(user, stamp, np.ones(len(ARRAY), complex), **extra)], stamp)
     return store.at(time)
 
 
@@ -150,8 +150,10 @@ def test_only_body_on_an_antenna_is_mute_with_its_reason(testbed):
     ([('u', Role.USER, 1.0, {})], 1.3, Quality.FALLBACK, 'held-track'),
     ([('u', Role.USER, 1.0, {}), ('x', Role.USER, 1.0, {})], 1.1, Quality.FALLBACK,
      'no-required-sinr'),
+    ([('u', Role.USER, 1.0, {}), ('t', Role.TARGET, 1.0, {'kind': 'extended'})], 1.1,
+     Quality.FALLBACK, 'extended-as-point'),
     ([('u', Role.USER, 1.0, {'min_sinr_db': 300.0})], 1.3, Quality.FALLBACK, 'infeasible-sinr'),
-], ids=['nothing', 'dropped', 'held', 'no_threshold', 'graver_than_held'])
+], ids=['nothing', 'dropped', 'held', 'no_threshold', 'extended', 'graver_than_held'])
 def test_labels(testbed, samples, time, quality, reason):
     solution = designed(testbed, *samples, time=time).solution
     assert (solution.quality, solution.reason) == (quality, reason)
