@@ -137,7 +137,7 @@ def _package_prefix() -> Path:
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
     try:
         return Path(get_package_prefix(PACKAGE))
-    except PackageNotFoundError:
+    except (PackageNotFoundError, OSError):   # OSError: the variable is not set at all
         raise SupervisorError(
             f'package {PACKAGE} is not in AMENT_PREFIX_PATH: build the workspace, and source it '
             'or use .venv/bin/nf-isac') from None

@@ -171,9 +171,14 @@ def test_a_missing_executable_is_said(tmp_path):
         supervisor.start(Program('ghost', ('/no/such/file',)))
 
 
-def test_an_unknown_executable_of_the_package_is_said(monkeypatch, tmp_path):
+@pytest.mark.parametrize('prefixes', [None, '', '/no/such/folder'],
+                         ids=['not_set', 'empty', 'elsewhere'])
+def test_a_package_that_is_not_sourced_is_said(monkeypatch, prefixes):
     pytest.importorskip('ament_index_python')
-    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    if prefixes is None:
+        monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
+    else:
+        monkeypatch.setenv('AMENT_PREFIX_PATH', prefixes)
     with pytest.raises(SupervisorError, match='not in AMENT_PREFIX_PATH'):
         executable('beamformer')
 
