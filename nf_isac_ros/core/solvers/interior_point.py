@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import time
 
 import numpy as np
@@ -14,7 +14,14 @@ from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.feasibility import largest_common_scale, least_power
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import PointTarget, Radio, Scene, SensingNoise, User
-from nf_isac_ros.core.solvers.kernels import Evidence, Form, State, degree, iterate
+from nf_isac_ros.core.solvers.kernels import (
+    Evidence,
+    Form,
+    State,
+    complementarity,
+    degree,
+    iterate,
+)
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -26,6 +33,12 @@ STALLED = 1e-3
 ROUNDING = -1e-9
 # Gaps below this need the Newton system solved more accurately.
 ACCURATE_GAP = 1e-5
+# A warm start that needs more than this is worse than a cold one.
+MAX_WARM_ITERATIONS = 6
+# Where on an earlier path to start: decimal logarithm of the promised gap, against the decimal
+# logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
+LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5)
+LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.3)
 
 # Starting point: shares of what the users' least power leaves. Margin bought with least-power
 # beams alone costs a dozen iterations; beams at 40 % of the power cure it.
@@ -34,6 +47,35 @@ USER_SHARE = 0.4
 SENSING_SHARE = 0.8
 FOCUSED = 0.7
 INITIAL_GAP = 10.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of the central path, and the gap in units of -f_0 / f that it promises."""
+
+    state: State
+    promised: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """
+    Points on the way to an optimum, for a similar scene to start from.
+
+    Attributes
+    ----------
+    problem : Problem
+        What was solved.
+    ratio : float
+        f_0 / f at the end.
+    marks : tuple of Mark
+        From the start to the end.
+
+    """
+
+    problem: Problem
+    ratio: float
+    marks: tuple[Mark, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +95,10 @@ class InteriorPoint:
     objective : float
         f(S) [m^2].
     iterations : int
+    path : Path
+        How the method got here.
+    warm : bool
+        It started from an earlier path.
 
     """
 
@@ -62,10 +108,13 @@ class InteriorPoint:
     multipliers: Real
     objective: float
     iterations: int
+    path: Path
+    warm: bool = False
 
 
 def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
-                 now: Callable[[], float] = time.perf_counter) -> InteriorPoint:
+                 now: Callable[[], float] = time.perf_counter,
+                 earlier: Path | None = None) -> InteriorPoint:
     """
     Minimise tr(E^T F(S)^-1 E) subject to power and SINRs.
 
@@ -79,6 +128,8 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
         Time limit [s], looked at between iterations.
     now : callable
         Clock to measure with [s].
+    earlier : Path or None
+        Central path of a similar scene to start from, where it helps.
 
     Returns
     -------
@@ -93,13 +144,21 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
         If the method breaks down before any iterate has a certificate.
 
     """
-    started = now()
+    deadline = None if budget is None else now() + budget
     form = compact_form(problem)
+    warm = None if earlier is None else transported(earlier, problem, form)
+    if warm is not None:
+        point = _iterated(problem, *warm, gap, deadline, now, MAX_WARM_ITERATIONS)
+        if point is not None:
+            return replace(point, warm=True)
     state = starting_state(problem, form)
     form = form._replace(scale=problem.objective(state.covariance))
     if not np.isfinite(form.scale):
         raise SolverError('the starting point has no finite bound')
-    return _iterated(form, state, gap, None if budget is None else started + budget, now)
+    point = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
+    if point is None:
+        raise SolverError('the interior-point method broke down at its starting point')
+    return point
 
 
 def warm_up() -> float:
@@ -122,14 +181,16 @@ def warm_up() -> float:
     return time.perf_counter() - started
 
 
-def _iterated(form: Form, state: State, gap: float, deadline: float | None,
-              now: Callable[[], float]) -> InteriorPoint:
+def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: float | None,
+              now: Callable[[], float], max_iterations: int) -> InteriorPoint | None:
+    """Iterate to the gap; None if that failed, unless it was for want of time."""
     evidence = Evidence(
         np.zeros_like(form.selection), np.zeros_like(form.noise), np.zeros(1))
-    best, stalled = None, 0
+    best, late, stalled = None, False, 0
+    marks: list[Mark] = []
     refinements = 1 if gap > ACCURATE_GAP else 2
-    for iteration in range(MAX_ITERATIONS):
-        covariance, parts = state.covariance.copy(), state.parts[1:].copy()
+    for iteration in range(max_iterations):
+        marks.append(Mark(_copied(state), complementarity(form, state) * degree(form)))
         try:
             objective, length = iterate(form, state, evidence, refinements, gap)
         except np.linalg.LinAlgError:
@@ -138,14 +199,135 @@ def _iterated(form: Form, state: State, gap: float, deadline: float | None,
             # Rounding has left the feasible set.
             break
         if best is None or objective <= best.objective:
-            best = InteriorPoint(covariance, parts, evidence.weights, evidence.multipliers,
-                                 objective, iteration)
+            path = Path(problem, form.scale / objective, tuple(marks))
+            best = InteriorPoint(
+                marks[-1].state.covariance, marks[-1].state.parts[1:], evidence.weights,
+                evidence.multipliers, objective, iteration, path)
         stalled = stalled + 1 if length < STALLED else 0
-        if length == 0.0 or stalled > 1 or (deadline is not None and now() >= deadline):
+        late = deadline is not None and now() >= deadline
+        if length == 0.0 or stalled > 1 or late:
             break
-    if best is None:
-        raise SolverError('the interior-point method broke down at its starting point')
-    return best
+    reached = best is not None and best.objective <= evidence.bound[0] * (1.0 + gap)
+    return best if reached or late or max_iterations == MAX_ITERATIONS else None
+
+
+def _copied(state: State) -> State:
+    return State(state.covariance.copy(), state.covariance_dual.copy(), state.parts.copy(),
+                 state.parts_dual.copy(), state.slacks.copy(), state.slacks_dual.copy())
+
+
+def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] | None:
+    """
+    Carry a point of an earlier central path over to a new scene.
+
+    Parameters
+    ----------
+    path : Path
+        Of a scene with the same bodies.
+    problem : Problem
+        The new scene.
+    form : Form
+        Its compact form.
+
+    Returns
+    -------
+    tuple of Form and State, or None
+        A strictly feasible starting point, and the form with its scale; None if the scenes are
+        too different.
+
+    Notes
+    -----
+    A millimetre turns the phases between bodies, but hardly anything else: in a frame that turns
+    with them the users receive the same, exactly, after S has been zero-forced again; what is left
+    of the mismatch grows with the distance that bodies moved, and a point further back on the path
+    has more room for it.
+
+    """
+    old = path.problem
+    moved = displacement(old, problem)
+    if moved is None:
+        return None
+    level = float(np.interp(np.log10(max(moved, 1e-9)), LEVEL_DISTANCES, LEVELS))
+    if level >= LEVELS[-1]:
+        return None
+    mark = min(path.marks, key=lambda mark: abs(np.log10(mark.promised / path.ratio) - level))
+    state = mark.state
+
+    turn, phases = _frame(old, problem)
+    d, n = form.channels.shape
+    root = turn @ np.linalg.cholesky(state.covariance)
+    parts, parts_dual = state.parts.copy(), state.parts_dual.copy()
+    if n:
+        received = phases.conj()[:, None] * (old.user_channels.conj().T @ (
+            np.linalg.cholesky(state.covariance)))
+        root += form.dual_channels @ (received - form.channels.conj().T @ root)
+        both = phases.conj()[:, None] * phases
+        parts, parts_dual = parts * both, parts_dual * both
+    covariance = root @ root.conj().T
+    shrink = (1.0 - state.slacks[n]) / np.trace(covariance).real
+    covariance *= shrink
+    parts *= shrink
+    slacks = np.empty(n + 1)
+    total = parts.sum(axis=0)
+    for u in range(n):
+        slacks[u] = parts[u + 1, u, u].real - form.share[u] * (total[u, u].real + form.noise[u])
+        lacking = 0.5 * state.slacks[u] - slacks[u]
+        if lacking > 0:
+            more = lacking / (1.0 - form.share[u])
+            dual = form.dual_channels[:, u]
+            covariance += more * np.outer(dual, dual.conj())
+            parts[u + 1, u, u] += more
+            slacks[u] += lacking
+    slacks[n] = 1.0 - np.trace(covariance).real
+    if slacks.min() <= 0:
+        return None
+    objective = problem.objective(covariance)
+    if not np.isfinite(objective):
+        return None
+    return form._replace(scale=path.ratio * objective), State(
+        np.ascontiguousarray(covariance),
+        np.ascontiguousarray(turn @ state.covariance_dual @ turn.conj().T),
+        np.ascontiguousarray(parts), np.ascontiguousarray(parts_dual), slacks,
+        state.slacks_dual.copy())
+
+
+def displacement(old: Problem, new: Problem) -> float | None:
+    """Largest distance that a body moved, in wavelengths; None if the bodies are not the same."""
+    if old.user_channels.shape != new.user_channels.shape:
+        return None
+    before, after = _places(old.scene), _places(new.scene)
+    if before is None or after is None or list(before) != list(after):
+        return None
+    largest = max(float(np.linalg.norm(after[body] - place)) for body, place in before.items())
+    return largest / new.scene.radio.wavelength
+
+
+def _places(scene: Scene) -> dict[tuple[str, str], Real] | None:
+    """Positions by role and id, in order; None if a user is known by its channel only."""
+    places = {('target', target.id): target.position for target in scene.targets}
+    for user in scene.users:
+        if user.position is None:
+            return None
+        places['user', user.id] = user.position
+    return places
+
+
+def _frame(old: Problem, new: Problem) -> tuple[Complex, Complex]:
+    """Unitary map of the old coordinates to the new, and how the users' phases turned, (U,)."""
+    before, after = _aligned(old), _aligned(new)
+    left, _, right = np.linalg.svd(after[0] @ before[0].conj().T)
+    return left @ right, after[1] / before[1]
+
+
+def _aligned(problem: Problem) -> tuple[Complex, Complex]:
+    """Unit columns of all bodies with the phase of the array's middle taken off; the users'."""
+    array = problem.scene.transmit_array
+    middle = int(np.argmin(np.linalg.norm(
+        array.elements - array.elements.mean(axis=0), axis=1)))
+    targets = np.exp(1j * np.angle(problem.steering[middle]))
+    users = np.exp(1j * np.angle(problem.channels[middle]))
+    columns = problem.fisher.transmit / np.linalg.norm(problem.fisher.transmit, axis=0)
+    return np.hstack([columns / np.tile(targets, 4), problem.user_channels / users]), users
 
 
 def compact_form(problem: Problem) -> Form:
