@@ -10,8 +10,10 @@ from pathlib import Path
 import statistics
 import threading
 import time
+import traceback
 from typing import Any
 
+import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -162,6 +164,7 @@ class BagPlayer(Node):
         self._steady_start = 0
         # Where playing time 0 lies on the clock of the stamps.
         self._base = self._pace.start
+        self.failed = False
         self._begun = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, name='player', daemon=True)
@@ -224,6 +227,16 @@ class BagPlayer(Node):
         return round((time.monotonic_ns() - self._steady_start) * self._clock_rate)
 
     def _play(self) -> None:
+        """Play, and end the node if that goes wrong: a silent player looks like lost poses."""
+        try:
+            self._play_all()
+        except Exception:  # noqa: BLE001  whatever it is, it must be seen
+            if rclpy.ok():
+                self.failed = True
+                self.get_logger().fatal('playing failed:\n' + traceback.format_exc())
+                rclpy.try_shutdown()
+
+    def _play_all(self) -> None:
         """Publish each message when it is due; the body of the thread."""
         self._begin()
         self._tick()

@@ -82,7 +82,7 @@ class BeamformerNode(LifecycleNode):
         self._parameters_now = values(self, PARAMETERS)
         watch(self, PARAMETERS, self._check_parameters, self._apply_parameters)
         self._rejected = Counts(self, 'message rejected')
-        self._fallbacks = Counts(self, 'fallback')
+        self._fallbacks = Counts(self, 'lesser design or none')
         self._settings = DesignSettings()
         self._tracks = TrackStore()
         self._channels = ChannelStore()

@@ -25,14 +25,15 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
     ----------
     node_factory : callable
         Makes the node; its class, as a rule. If the node has a method `close`, it is called
-        before the node is destroyed.
+        before the node is destroyed; if it has an attribute `failed` that is true, it ended
+        because something went wrong.
     argv : sequence of str or None
         Command line; None: that of the process.
 
     Returns
     -------
     int
-        Exit code: 0 after a clean end, 1 if the node could not be made.
+        Exit code: 0 after a clean end, 1 if the node could not be made or has failed.
 
     """
     try:
@@ -73,7 +74,7 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
                 close()
             node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    return 1 if getattr(node, 'failed', False) else 0
 
 
 def _name_of(node_factory: Callable[[], Node]) -> str:

@@ -46,7 +46,9 @@ def domain() -> Iterator[int]:
     if MISSING:
         pytest.skip(MISSING)
     for number in range(10, 100):
-        lock = open(Path(tempfile.gettempdir()) / f'nf_isac_test_domain_{number}.lock', 'w')
+        # The names that tools/test.sh and the demo use, so that nobody shares a domain.
+        name = f'nf_isac_ros_domain_{number}_{os.getuid()}.lock'
+        lock = (Path(tempfile.gettempdir()) / name).open('a')
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -197,3 +197,13 @@ def test_what_cannot_be_played_ends_with_one_line(graph, tmp_path, bag, changes,
     for word in words:
         assert word in fatal
     assert 'Traceback' not in node.log
+
+
+def test_a_player_that_breaks_down_ends_and_says_so(graph, tmp_path, bag):
+    node = graph.start(
+        'bag_player', {'deployment_file': write_deployment(tmp_path), 'bag': bag},
+        before='from nf_isac_ros.nodes.bag_player import BagPlayer\n'
+               'def broken(self, entry, lap):\n    raise OSError("the disk is gone")\n'
+               'BagPlayer._publish = broken')
+    assert node.wait() == 1
+    assert 'the disk is gone' in node.log
