@@ -54,6 +54,8 @@ class CompactPoint:
     iterations : int
     status : str
         The solver's own word.
+    solve_time : float
+        What the solver says it took, without building the program [s].
 
     """
 
@@ -63,6 +65,7 @@ class CompactPoint:
     multipliers: Real
     iterations: int
     status: str
+    solve_time: float
 
 
 class _Program:
@@ -262,7 +265,7 @@ class _CompactForm:
             symmetric_from_vector(z[spans[self._epigraph]]), self._whitening, self._n_position,
             self._total / self._norms)
         return CompactPoint(covariance, self._parts(x, covariance), weights, multipliers,
-                            int(solution.iterations), status)
+                            int(solution.iterations), status, float(solution.solve_time))
 
     def _parts(self, x: Real, covariance: Complex) -> Complex:
         """Read X_1..X_U, shape (U, U, U)."""

@@ -31,6 +31,9 @@ class PaperPoint:
         Reduced R_d.
     status : str
         The solver's own word.
+    solve_time : float
+        What the solver says it took, its set-up included [s].
+    iterations : int
 
     """
 
@@ -38,6 +41,8 @@ class PaperPoint:
     user_covariances: Complex
     sensing_covariance: Complex
     status: str
+    solve_time: float
+    iterations: int
 
 
 def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: float) -> PaperPoint:
@@ -109,6 +114,8 @@ def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: float) ->
     if bounds.value is None:
         raise SolverError(f'{solver} on (SDR1.3) ended with {program.status}')
     values = [np.asarray(block.value) for block in beams]
+    stats = program.solver_stats
     return PaperPoint(
         float(program.value) * unit,
-        np.array(values[1:]).reshape(n_users, d, d), values[0], str(program.status))
+        np.array(values[1:]).reshape(n_users, d, d), values[0], str(program.status),
+        float(stats.solve_time) + float(stats.setup_time or 0.0), int(stats.num_iters))
