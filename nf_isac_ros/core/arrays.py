@@ -137,6 +137,18 @@ class AntennaArray:
         return positions
 
     @cached_property
+    def axes(self) -> Vector:
+        """`positions` by coordinate, shape (3, N) [m]: what loops over the elements like best."""
+        axes = np.ascontiguousarray(self.positions.T)
+        axes.setflags(write=False)
+        return axes
+
+    @cached_property
+    def centre(self) -> Vector:
+        """Mean position of the elements in the scene frame, shape (3,) [m]."""
+        return self.positions.mean(axis=0)
+
+    @cached_property
     def aperture(self) -> float:
         """Largest extent of the array [m]: the diagonal of its bounding box."""
         return float(np.linalg.norm(np.ptp(self.elements, axis=0)))

@@ -7,9 +7,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 
+from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.scene import SensingNoise
+from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -139,10 +141,8 @@ class FisherMap:
 
     def of_gram(self, gram: Complex) -> Real:
         """Fisher matrix (5 K, 5 K) for V^T R_X conj(V) = gram, shape (4 K, 4 K) [W]."""
-        rows = (len(self.selectors), gram.size)
-        fisher = (self.selectors.conj().reshape(rows)
-                  @ (self._filtered @ gram).reshape(rows).T).real
-        return 0.5 * (fisher + fisher.T)
+        return _fisher(self.receive_gram, np.ascontiguousarray(gram), self.reflections,
+                       self.symbols, self.scale)
 
     def of_factor(self, factor: Complex) -> Real:
         """Fisher matrix (5 K, 5 K) for R_X = B B^H, B of shape (n, r) [sqrt(W)]."""
@@ -168,10 +168,8 @@ class FisherMap:
             The Hermitian matrix C with Re tr(C R) = tr(Y F(R)) for every Hermitian R.
 
         """
-        n = len(self.selectors)
-        mixed = (weights @ self._filtered.reshape(n, -1)).reshape(self.selectors.shape)
-        inner = np.einsum('imn,imp->np', self.selectors.conj(), mixed)
-        inner = 0.5 * (inner + inner.conj().T)
+        inner = _fisher_adjoint(self.receive_gram, np.ascontiguousarray(weights),
+                                self.reflections, self.symbols, self.scale)
         return self.transmit @ inner @ self.transmit.conj().T
 
     def coefficients(self) -> Complex:
@@ -179,6 +177,69 @@ class FisherMap:
         inner = np.einsum('imn,jmp->ijnp', self.selectors.conj(), self._filtered)
         outer = self.transmit @ inner @ self.transmit.conj().T
         return 0.5 * (outer + outer.conj().swapaxes(-1, -2))
+
+
+@compiled
+def _entries(reflections: Complex, symbols: float, scale: Real
+             ) -> tuple[NDArray[np.int64], NDArray[np.int64], Complex]:
+    """
+    Rows, columns and values of the scaled matrices C_i, two entries each.
+
+    Those of Re b and Im b have one entry; it stands there twice, at half its value.
+    """
+    n = len(reflections)
+    rows = np.zeros((5 * n, 2), dtype=np.int64)
+    columns = np.zeros((5 * n, 2), dtype=np.int64)
+    values = np.empty(5 * n, dtype=np.complex128)
+    for k in range(n):
+        for u in range(3):
+            i = u * n + k
+            rows[i, 0], columns[i, 0] = (u + 1) * n + k, k
+            rows[i, 1], columns[i, 1] = k, (u + 1) * n + k
+            values[i] = reflections[k]
+        for u in range(3, 5):
+            i = u * n + k
+            rows[i, :], columns[i, :] = k, k
+            values[i] = 0.5 if u == 3 else 0.5j
+    for i in range(5 * n):
+        values[i] *= np.sqrt(2.0 * symbols) * scale[i]
+    return rows, columns, values
+
+
+@compiled
+def _fisher(receive_gram: Complex, gram: Complex, reflections: Complex, symbols: float,
+            scale: Real) -> Real:
+    """Re tr(C_i^H A C_j G) for all i, j."""
+    rows, columns, values = _entries(reflections, symbols, scale)
+    n = len(values)
+    fisher = np.empty((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            total = 0.0 + 0.0j
+            for e in range(2):
+                for f in range(2):
+                    total += (receive_gram[rows[i, e], rows[j, f]]
+                              * gram[columns[j, f], columns[i, e]])
+            fisher[i, j] = fisher[j, i] = (np.conj(values[i]) * values[j] * total).real
+    return fisher
+
+
+@compiled
+def _fisher_adjoint(receive_gram: Complex, weights: Real, reflections: Complex, symbols: float,
+                    scale: Real) -> Complex:
+    """Hermitian matrix C, shape (4 K, 4 K), with Re tr(C G) = tr(Y F(G)) for every Gram G."""
+    rows, columns, values = _entries(reflections, symbols, scale)
+    n = len(values)
+    out = np.zeros(receive_gram.shape, dtype=np.complex128)
+    for i in range(n):
+        for j in range(n):
+            factor = np.conj(values[i]) * values[j] * weights[i, j]
+            for e in range(2):
+                for f in range(2):
+                    term = 0.5 * factor * receive_gram[rows[i, e], rows[j, f]]
+                    out[columns[i, e], columns[j, f]] += term
+                    out[columns[j, f], columns[i, e]] += np.conj(term)
+    return out
 
 
 def position_bounds(fisher: Real, n_targets: int) -> Real:
@@ -235,17 +296,32 @@ def jacobi_inverse(fisher: Real) -> Real | None:
 
     Returns None if it is singular: some parameter cannot be estimated.
     """
-    diagonal = np.diag(fisher)
-    if not (np.isfinite(fisher).all() and (diagonal > 0).all()):
-        return None
-    scale = 1.0 / np.sqrt(diagonal)
-    scaled = fisher * scale[:, None] * scale
-    try:
-        factor = cho_factor(scaled, lower=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        return None
+    inverse = np.empty_like(fisher)
+    return inverse if _invert(np.ascontiguousarray(fisher), inverse) else None
+
+
+@compiled
+def _invert(fisher: Real, inverse: Real) -> bool:
+    """Write the inverse by the Cholesky factor of the matrix with its diagonal scaled to one."""
+    n = len(fisher)
+    scale = np.empty(n)
+    for i in range(n):
+        # NaN is not positive either.
+        if not 0.0 < fisher[i, i] < np.inf:
+            return False
+        scale[i] = 1.0 / np.sqrt(fisher[i, i])
+    low = np.empty((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            low[i, j] = fisher[i, j] * scale[i] * scale[j]
     # The pivots of the Cholesky factor are the conditional information of the parameters.
-    if np.diag(factor[0]).min() ** 2 < SINGULAR:
-        return None
-    inverse = cho_solve(factor, np.eye(len(fisher)), check_finite=False)
-    return 0.5 * (inverse + inverse.T) * scale[:, None] * scale
+    if not cholesky(low) >= SINGULAR:
+        return False
+    root = triangular_inverse(low)
+    for i in range(n):
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(i, n):
+                total += root[k, i] * root[k, j]
+            inverse[i, j] = inverse[j, i] = total * scale[i] * scale[j]
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,9 +19,13 @@ from nf_isac_ros.core.fisher import (
     stack,
     whiten,
 )
-from nf_isac_ros.core.propagation import response_derivatives, user_channels
+from nf_isac_ros.core.propagation import (
+    response_derivatives,
+    write_decorrelated,
+    write_user_channels,
+)
 from nf_isac_ros.core.scene import Scene
-from nf_isac_ros.core.subspace import reduced_basis
+from nf_isac_ros.core.subspace import gram_matrix, subspace
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -38,10 +43,10 @@ class Problem:
     Attributes
     ----------
     scene : Scene
-    channels : ndarray, shape (N, U)
-        User channels h; user u receives h_u^H x.
-    steering : ndarray, shape (N, K)
-        conj(v) of the targets.
+    columns : ndarray, shape (N, U + 4 K)
+        `channels` and `full_fisher.transmit` side by side, each column contiguous.
+    gram : ndarray, shape (U + 4 K, U + 4 K)
+        Their Gram matrix.
     echo_gains : ndarray, shape (K,)
         |a|^2 |b|^2: echo power over illumination.
     full_fisher : FisherMap
@@ -50,6 +55,8 @@ class Problem:
         B: orthonormal, the users' directions first.
     user_channels : ndarray, shape (d, U)
         g = B^H h / |h|.
+    noise_power : ndarray, shape (U,)
+        sigma_u^2 [W].
     user_noise : ndarray, shape (U,)
         sigma_u^2 / (P_T |h_u|^2).
     sinr : ndarray, shape (U,)
@@ -62,16 +69,28 @@ class Problem:
     """
 
     scene: Scene
-    channels: Complex
-    steering: Complex
+    columns: Complex
+    gram: Complex
     echo_gains: Real
     full_fisher: FisherMap
     basis: Complex
     user_channels: Complex
+    noise_power: Real
     user_noise: Real
     sinr: Real
     fisher: FisherMap
     selection: Real
+
+    @property
+    def channels(self) -> Complex:
+        """User channels h, shape (N, U); user u receives h_u^H x."""
+        return self.columns[:, :len(self.scene.users)]
+
+    @property
+    def steering(self) -> Complex:
+        """conj(v) of the targets, shape (N, K)."""
+        n_users = len(self.scene.users)
+        return self.columns[:, n_users:n_users + len(self.scene.targets)]
 
     @property
     def dimension(self) -> int:
@@ -104,8 +123,8 @@ class Problem:
     def isotropic_bounds(self) -> Real:
         """Bounds of the positions for R_X = P_T / N, shape (K, 3, 3) [m^2]."""
         n = len(self.scene.transmit_array)
-        transmit = self.full_fisher.transmit
-        gram = transmit.conj().T @ transmit * (self.scene.radio.power / n)
+        n_users = len(self.scene.users)
+        gram = self.gram[n_users:, n_users:] * (self.scene.radio.power / n)
         return position_bounds(self.full_fisher.of_gram(gram), len(self.scene.targets))
 
     def objective(self, covariance: Complex) -> float:
@@ -148,37 +167,52 @@ def build_problem(scene: Scene) -> Problem:
     names = [target.id for target in targets]
     reflections = np.array([target.reflection for target in targets], dtype=complex)
 
-    transmit, transmit_slope = response_derivatives(
-        scene.transmit_array.positions, points, radio.wavelength, names)
-    if scene.monostatic:
-        receive, receive_slope = transmit, transmit_slope
-    else:
-        receive, receive_slope = response_derivatives(
-            scene.receive_array.positions, points, radio.wavelength, names)
-    channels = user_channels(scene, transmit)
-
-    # Whitened first, so that the decorrelation is orthogonal in the metric of the noise.
-    white = whiten(radio.sensing_noise, receive)
-    white_slope = np.stack([whiten(radio.sensing_noise, slope) for slope in receive_slope])
-    seen = stack(white, decorrelate(white, white_slope))
-    sent = stack(transmit, decorrelate(transmit, transmit_slope)).conj()
-    full_fisher = FisherMap(seen.conj().T @ seen, sent, reflections, float(radio.symbols),
+    n_users, n_elements = len(scene.users), len(scene.transmit_array)
+    rows = np.empty((n_users + 4 * len(targets), n_elements), dtype=complex)
+    write_decorrelated(scene.transmit_array.axes, points, radio.wavelength, names, rows[n_users:])
+    write_user_channels(scene, rows[n_users:n_users + len(targets)], rows[:n_users])
+    columns = rows.T
+    gram = gram_matrix(columns)
+    receive_gram, receive_powers = _receive_gram(scene, points, names, gram[n_users:, n_users:])
+    full_fisher = FisherMap(receive_gram, columns[:, n_users:], reflections, float(radio.symbols),
                             np.ones(5 * len(targets)))
 
-    basis, rank = reduced_basis(channels, sent)
-    norms = np.linalg.norm(channels, axis=0)
-    reduced = basis.conj().T @ channels / norms
-    reduced[rank:] = 0.0
+    space = subspace(columns, gram, n_users)
+    powers = gram.diagonal()[:n_users].real
+    reduced = space.coordinates[:, :n_users] / np.sqrt(powers)
+    reduced[space.rank:] = 0.0
     noise = np.array([radio.user_noise if user.noise_power is None else user.noise_power
                       for user in scene.users])
-    fisher, selection = _scaled(full_fisher, basis, radio.power, scene)
+    fisher, selection = _scaled(full_fisher, space.coordinates[:, n_users:], scene)
     return Problem(
-        scene=scene, channels=channels, steering=transmit.conj(),
-        echo_gains=np.einsum('mk,mk->k', receive.conj(), receive).real * np.abs(reflections) ** 2,
-        full_fisher=full_fisher, basis=basis, user_channels=reduced,
-        user_noise=noise / (radio.power * norms ** 2),
+        scene=scene, columns=columns, gram=gram,
+        echo_gains=receive_powers * np.abs(reflections) ** 2, full_fisher=full_fisher,
+        basis=space.basis, user_channels=reduced, noise_power=noise,
+        user_noise=noise / (radio.power * powers),
         sinr=10 ** (np.array([user.min_sinr_db for user in scene.users]) / 10),
         fisher=fisher, selection=selection)
+
+
+def _receive_gram(scene: Scene, points: Real, names: Sequence[str],
+                  transmit_gram: Complex) -> tuple[Complex, Real]:
+    """A^H Q^-1 A of the stacked receive responses, and |a|^2 of each target."""
+    noise, array, n = scene.radio.sensing_noise, scene.receive_array, len(points)
+    if noise.power is None:
+        receive, slope = response_derivatives(
+            array.positions, points, scene.radio.wavelength, names)
+        # Whitened first, so that the decorrelation is orthogonal in the metric of the noise.
+        white = whiten(noise, receive)
+        seen = stack(white, decorrelate(white, np.stack([whiten(noise, by) for by in slope])))
+        return (np.ascontiguousarray(seen.conj().T @ seen),
+                np.einsum('mk,mk->k', receive.conj(), receive).real)
+    if scene.monostatic:
+        gram = transmit_gram
+    else:
+        rows = np.empty((4 * n, len(array)), dtype=complex)
+        write_decorrelated(array.axes, points, scene.radio.wavelength, names, rows)
+        gram = gram_matrix(rows.T)
+    # Of the conjugate columns.
+    return np.ascontiguousarray(gram.conj()) / noise.power, gram.diagonal()[:n].real
 
 
 def _first_not_localisable(fisher: Real, n_targets: int) -> int:
@@ -190,13 +224,14 @@ def _first_not_localisable(fisher: Real, n_targets: int) -> int:
     return n_targets - 1
 
 
-def _scaled(full: FisherMap, basis: Complex, power: float, scene: Scene) -> tuple[FisherMap, Real]:
+def _scaled(full: FisherMap, transmit: Complex, scene: Scene) -> tuple[FisherMap, Real]:
     """Fisher map for S with a unit diagonal at the isotropic S, and the matching selection E."""
     n = full.n_targets
-    fisher = replace(full, transmit=basis.conj().T @ full.transmit * np.sqrt(power))
+    transmit = transmit * np.sqrt(scene.radio.power)
+    fisher = replace(full, transmit=transmit)
     if not n:
         return fisher, np.zeros((0, 0))
-    isotropic = fisher.of_covariance(np.eye(basis.shape[1]) / basis.shape[1])
+    isotropic = fisher.of_gram(transmit.conj().T @ transmit / len(transmit))
     if jacobi_inverse(isotropic) is None:
         culprit = _first_not_localisable(isotropic, n)
         others = [target.id for target in scene.targets[:culprit]]

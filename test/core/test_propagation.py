@@ -6,7 +6,13 @@ import pytest
 from scenes import WAVELENGTH, planar, radio
 
 from nf_isac_ros.core.exceptions import SceneError
-from nf_isac_ros.core.propagation import response_derivatives, responses, user_channels
+from nf_isac_ros.core.fisher import decorrelate, stack
+from nf_isac_ros.core.propagation import (
+    response_derivatives,
+    responses,
+    user_channels,
+    write_decorrelated,
+)
 from nf_isac_ros.core.scene import PointTarget, ScatteredPath, Scene, User
 
 
@@ -32,6 +38,30 @@ def test_derivatives_agree_with_numerical_ones():
             - responses(elements, (point + 2 * shift)[None], WAVELENGTH)
             + responses(elements, (point - 2 * shift)[None], WAVELENGTH)) / (12 * step)
         np.testing.assert_allclose(derivative[axis], numeric, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize('distance', [0.02, 0.4, 30.0, 4e4])
+def test_phases_are_those_of_the_library_functions(distance):
+    # Enough places for every quarter of a turn, and for its edges.
+    places = distance + np.arange(400) * WAVELENGTH / 80
+    values = responses(np.zeros((1, 3)), np.outer(places, [0.0, 0.6, 0.8]), WAVELENGTH)[0]
+    expected = WAVELENGTH / (4 * math.pi * places) * np.exp(-2j * np.pi * places / WAVELENGTH)
+    rounding = 1e-15 * (4 + distance / WAVELENGTH)
+    np.testing.assert_allclose(values, expected, rtol=10 * rounding)
+
+
+def test_decorrelated_responses_are_those_of_the_plain_formulas():
+    elements = planar(7, 5).elements
+    points = np.array([[0.03, -0.2, 0.4], [0.1, 0.0, 3.0]])
+    rows = np.empty((8, 35), dtype=complex)
+    write_decorrelated(elements.T, points, WAVELENGTH, (), rows)
+    response, derivative = response_derivatives(elements, points, WAVELENGTH)
+    expected = stack(response, decorrelate(response, derivative)).conj().T
+    np.testing.assert_allclose(rows, expected, atol=1e-10 * np.abs(expected).max())
+    for k in range(2):
+        for slope in rows[2 + k::2]:
+            cosine = abs(np.vdot(rows[k], slope)) / np.linalg.norm(rows[k])
+            assert cosine < 1e-13 * np.linalg.norm(slope)
 
 
 def test_line_of_sight_channel_is_the_conjugate_response():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scenes import random_scene
 
-from nf_isac_ros.core.subspace import reduced_basis
+from nf_isac_ros.core.subspace import gram_matrix, reduced_basis, subspace
 
 
 def random_columns(n_rows, n_columns, seed=0):
@@ -52,6 +52,34 @@ def test_nearly_equal_columns_are_kept(separation):
     column = random_columns(20, 1)
     steering = np.hstack([column, column + separation * random_columns(20, 1, 3)])
     assert reduced_basis(random_columns(20, 0), steering)[0].shape[1] == 2
+
+
+def near_dependent(separation, seed=0):
+    """Three channels and four other columns, two of which are nearly a channel."""
+    columns = random_columns(40, 7, seed)
+    columns[:, 4] = 1e3 * (columns[:, 1] + separation * columns[:, 4])
+    columns[:, 6] = 1e-4 * (columns[:, 2] + separation * columns[:, 6])
+    return columns
+
+
+@pytest.mark.parametrize('separation', [1.0, 1e-2, 3e-5, 1e-6, 1e-8, 0.0])
+def test_cholesky_factors_give_the_basis_that_a_pivoted_qr_gives(separation):
+    columns = near_dependent(separation)
+    space = subspace(columns, gram_matrix(columns), 3)
+    expected, rank = reduced_basis(columns[:, :3], columns[:, 3:])
+    assert space.basis.shape == expected.shape
+    assert (space.basis.shape[1], space.rank) == ((5 if separation == 0.0 else 7), rank)
+    check(space.basis, space.rank, columns[:, :3], columns[:, 3:])
+    norms = np.linalg.norm(columns, axis=0)
+    np.testing.assert_allclose(
+        space.basis @ space.coordinates / norms, columns / norms, atol=1e-9)
+    np.testing.assert_allclose(
+        space.coordinates / norms, space.basis.conj().T @ columns / norms, atol=1e-12)
+
+
+def test_no_columns_have_no_subspace():
+    space = subspace(random_columns(20, 0), gram_matrix(random_columns(20, 0)), 0)
+    assert (space.basis.shape, space.rank) == ((20, 0), 0)
 
 
 def test_dimension_of_a_scene_is_4k_plus_u():

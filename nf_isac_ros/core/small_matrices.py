@@ -1,0 +1,86 @@
+"""Compiled linear algebra for matrices so small that a call of LAPACK costs more than the work."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.compiled import compiled
+
+Real = NDArray[np.float64]
+# Real or complex.
+Matrix = TypeVar('Matrix', NDArray[np.float64], NDArray[np.complex128])
+
+
+@compiled
+def cholesky(matrix: Matrix) -> float:
+    """
+    Cholesky factorisation in place: the lower triangle becomes L of L L^H.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, n)
+        Hermitian; only the lower triangle is looked at. What is above it stays.
+
+    Returns
+    -------
+    float
+        The smallest pivot, that is, square of a diagonal entry of L; infinite if n is 0. If it is
+        not positive, or NaN, the factorisation stopped there.
+
+    """
+    n = matrix.shape[0]
+    smallest = np.inf
+    for j in range(n):
+        pivot = matrix[j, j].real
+        for k in range(j):
+            pivot -= matrix[j, k].real ** 2 + matrix[j, k].imag ** 2
+        if not pivot > 0.0:
+            return pivot
+        smallest = min(smallest, pivot)
+        root = np.sqrt(pivot)
+        matrix[j, j] = root
+        for i in range(j + 1, n):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * np.conj(matrix[j, k])
+            matrix[i, j] = total / root
+    return smallest
+
+
+@compiled
+def triangular_inverse(low: Matrix) -> Matrix:
+    """Inverse of a lower-triangular matrix, with zeros above its diagonal."""
+    n = low.shape[0]
+    out = np.zeros_like(low)
+    for i in range(n):
+        out[i, i] = 1.0 / low[i, i]
+        for k in range(i):
+            factor = -low[i, k] * out[i, i]
+            for j in range(k + 1):
+                out[i, j] += factor * out[k, j]
+    return out
+
+
+@compiled
+def solve_m_matrix(matrix: Real, right: Real) -> Real:
+    """
+    Solve A x = b for an M-matrix A and b >= 0, both of which are destroyed; the result is b.
+
+    Elimination without pivoting adds up numbers of one sign only, so that every entry of x is
+    exact to rounding. Where A is singular or worse an entry of x is infinite or negative.
+    """
+    n = len(right)
+    for k in range(n):
+        for i in range(k + 1, n):
+            factor = -matrix[i, k] / matrix[k, k]
+            for j in range(k + 1, n):
+                matrix[i, j] += factor * matrix[k, j]
+            right[i] += factor * right[k]
+    for i in range(n - 1, -1, -1):
+        for j in range(i + 1, n):
+            right[i] -= matrix[i, j] * right[j]
+        right[i] /= matrix[i, i]
+    return right

@@ -1,0 +1,47 @@
+"""Compiled linear algebra against LAPACK."""
+
+import numpy as np
+import pytest
+
+from nf_isac_ros.core.small_matrices import cholesky, solve_m_matrix, triangular_inverse
+
+
+def positive(n, seed, real):
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(n, n)) + (0 if real else 1j * rng.normal(size=(n, n)))
+    return root @ root.conj().T + 0.1 * np.eye(n)
+
+
+@pytest.mark.parametrize('real', [True, False])
+@pytest.mark.parametrize('n', [1, 2, 7, 40])
+def test_cholesky_factor_and_its_inverse(n, real):
+    matrix = positive(n, n, real)
+    expected = np.linalg.cholesky(matrix)
+    low = np.ascontiguousarray(matrix)
+    smallest = cholesky(low)
+    np.testing.assert_allclose(np.tril(low), expected, atol=1e-12 * n)
+    assert smallest == pytest.approx(np.diag(expected).real.min() ** 2, rel=1e-9)
+    np.testing.assert_allclose(
+        triangular_inverse(low) @ expected, np.eye(n), atol=1e-12 * n)
+
+
+@pytest.mark.parametrize('bad', [0.0, -1.0, np.nan])
+def test_cholesky_stops_at_a_pivot_that_is_not_positive(bad):
+    assert not cholesky(np.diag([2.0, bad, 1.0])) > 0
+
+
+def test_m_matrices_are_solved_entry_by_entry():
+    rng = np.random.default_rng(0)
+    scales = 10.0 ** np.array([-6.0, 0.0, 3.0, 8.0])
+    coupling = 0.2 * rng.random((4, 4)) * scales[:, None] / scales
+    solution = scales * rng.random(4)
+    np.fill_diagonal(coupling, 0.0)
+    right = solution - coupling @ solution
+    # Rounding in the right side, not in the elimination, is what the tolerance is for.
+    np.testing.assert_allclose(
+        solve_m_matrix(np.eye(4) - coupling, right.copy()), solution, rtol=1e-11)
+
+
+def test_a_singular_m_matrix_has_no_finite_positive_solution():
+    x = solve_m_matrix(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.array([1.0, 1.0]))
+    assert not (np.isfinite(x).all() and (x > 0).all())
