@@ -7,13 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Real = NDArray[np.floating]
+from nf_isac_ros.core.compiled import compiled
+from nf_isac_ros.core.small_matrices import cholesky, solve_m_matrix, triangular_inverse
+
+Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 # Newton's method on a concave map: it doubles the digits each time. The bound is for inputs at
 # which rounding keeps the last digit from settling.
 MAX_ITERATIONS = 60
 SETTLED = 1e-13
+# Ratios that differ by no more than this are equal.
+ROUNDING = 1e-15
 
 
 @dataclass(frozen=True)
@@ -34,18 +39,51 @@ class UserBeams:
     power: float
 
 
-def _filters(channels: Complex, uplink: Real) -> Complex:
-    """Receive filters of the dual uplink, unit columns, shape (d, U)."""
-    d = channels.shape[0]
-    covariance = np.eye(d) + (channels * uplink) @ channels.conj().T
-    filters = np.linalg.solve(covariance, channels).astype(np.complex128, copy=False)
-    return _unit_columns(filters)
+@compiled
+def _unit_filters(channels: Complex, uplink: Real) -> Complex:
+    """
+    Receive filters of the dual uplink, unit columns, shape (d, U).
+
+    (I + H Q H^H)^-1 H has the directions of H Q^1/2 (I + Q^1/2 H^H H Q^1/2)^-1: U equations
+    instead of d.
+    """
+    d, n = channels.shape
+    scaled = np.empty((d, n), dtype=np.complex128)
+    for u in range(n):
+        root = np.sqrt(uplink[u])
+        for i in range(d):
+            scaled[i, u] = channels[i, u] * root
+    low = np.empty((n, n), dtype=np.complex128)
+    for u in range(n):
+        for k in range(u + 1):
+            total = 1.0 + 0.0j if u == k else 0.0j
+            for i in range(d):
+                total += np.conj(scaled[i, u]) * scaled[i, k]
+            low[u, k] = total
+    cholesky(low)
+    inverse = triangular_inverse(low)
+    filters = np.empty((d, n), dtype=np.complex128)
+    for i in range(d):
+        # Row of H Q^1/2 times L^-H, then times L^-1.
+        for u in range(n):
+            total = 0.0j
+            for k in range(u + 1):
+                total += scaled[i, k] * np.conj(inverse[u, k])
+            filters[i, u] = total
+        for u in range(n):
+            total = 0.0j
+            for k in range(u, n):
+                total += filters[i, k] * inverse[k, u]
+            filters[i, u] = total
+    for u in range(n):
+        square = 0.0
+        for i in range(d):
+            square += filters[i, u].real ** 2 + filters[i, u].imag ** 2
+        filters[:, u] /= np.sqrt(square)
+    return filters
 
 
-def _unit_columns(matrix: Complex) -> Complex:
-    return matrix / np.linalg.norm(matrix, axis=0)
-
-
+@compiled
 def _coupling(channels: Complex, filters: Complex, sinr: Real) -> tuple[Real, Real]:
     """
     Linear form of the uplink requirements for fixed filters.
@@ -58,11 +96,115 @@ def _coupling(channels: Complex, filters: Complex, sinr: Real) -> tuple[Real, Re
         Least power of user u without interference.
 
     """
-    gains = np.abs(filters.conj().T @ channels) ** 2
-    wanted = np.diag(gains) / sinr
-    coupling = gains / wanted[:, None]
-    np.fill_diagonal(coupling, 0.0)
-    return coupling, 1.0 / wanted
+    d, n = channels.shape
+    coupling, noise = np.empty((n, n)), np.empty(n)
+    for u in range(n):
+        for k in range(n):
+            total = 0.0j
+            for i in range(d):
+                total += np.conj(filters[i, u]) * channels[i, k]
+            coupling[u, k] = total.real ** 2 + total.imag ** 2
+        noise[u] = sinr[u] / coupling[u, u]
+        for k in range(n):
+            coupling[u, k] *= noise[u]
+        coupling[u, u] = 0.0
+    return coupling, noise
+
+
+@compiled
+def _downlink(coupling: Real, noise: Real) -> Real:
+    """Coupling of the downlink with the same filters as beams, shape (U, U)."""
+    n = len(noise)
+    out = np.empty((n, n))
+    for u in range(n):
+        for k in range(n):
+            out[u, k] = coupling[k, u] / noise[k] * noise[u]
+    return out
+
+
+@compiled
+def _perron(coupling: Real, noise: Real) -> tuple[float, Real]:
+    """
+    Perron root of the positive matrix coupling + noise 1^T and its eigenvector, of sum one.
+
+    By Noda's inverse iteration (Numer. Math. 17, 1971): the root lies between the least and the
+    largest ratio of A x to x, which close in on each other quadratically.
+    """
+    n = len(noise)
+    x: Real = np.full(n, 1.0 / n)
+    root, image, system = 0.0, np.empty(n), np.empty((n, n))
+    for _ in range(MAX_ITERATIONS):
+        lowest, highest = np.inf, 0.0
+        for u in range(n):
+            image[u] = 0.0
+            for k in range(n):
+                image[u] += (coupling[u, k] + noise[u]) * x[k]
+            lowest, highest = min(lowest, image[u] / x[u]), max(highest, image[u] / x[u])
+        root = image.sum()
+        if not highest - lowest > ROUNDING * highest:
+            break
+        for u in range(n):
+            for k in range(n):
+                system[u, k] = -coupling[u, k] - noise[u]
+            system[u, u] += highest
+        right = x.copy()
+        solve_m_matrix(system, right)
+        total = 0.0
+        for u in range(n):
+            # The matrix is singular to rounding: x is as good as it gets.
+            if not 0.0 < right[u] < np.inf:
+                return root, x
+            total += right[u]
+        x = right / total
+    return root, x
+
+
+@compiled
+def _balance(channels: Complex, sinr: Real) -> tuple[float, Complex]:
+    """Largest common scale and beams, see `largest_common_scale`."""
+    n = len(sinr)
+    filters, scale = _unit_filters(channels, np.full(n, 1.0 / n)), 0.0
+    for _ in range(MAX_ITERATIONS):
+        coupling, noise = _coupling(channels, filters, sinr)
+        root, uplink = _perron(coupling, noise)
+        previous, scale = scale, 1.0 / root
+        filters = _unit_filters(channels, uplink)
+        if abs(scale - previous) <= SETTLED * scale:
+            break
+    coupling, noise = _coupling(channels, filters, sinr)
+    # Downlink: the same filters as beams, the transposed coupling, the same total power.
+    root, power = _perron(_downlink(coupling, noise), noise)
+    return 1.0 / root, filters * np.sqrt(power)
+
+
+@compiled
+def _needed(coupling: Real, noise: Real) -> Real:
+    """Powers with which every requirement is met exactly."""
+    system, power = -coupling, noise.copy()
+    for u in range(len(noise)):
+        system[u, u] += 1.0
+    return solve_m_matrix(system, power)
+
+
+@compiled
+def _economise(channels: Complex, sinr: Real, beams: Complex) -> tuple[float, Complex]:
+    """Least power and its beams, from those that reach the largest common scale."""
+    n = len(sinr)
+    filters = np.empty_like(beams)
+    for u in range(n):
+        filters[:, u] = beams[:, u] / np.sqrt(np.sum(
+            beams[:, u].real ** 2 + beams[:, u].imag ** 2))
+    total = 1.0
+    for _ in range(MAX_ITERATIONS):
+        coupling, noise = _coupling(channels, filters, sinr)
+        uplink = _needed(coupling, noise)
+        previous, total = total, uplink.sum()
+        filters = _unit_filters(channels, uplink)
+        if abs(total - previous) <= SETTLED * total:
+            break
+    coupling, noise = _coupling(channels, filters, sinr)
+    power = _needed(_downlink(coupling, noise), noise)
+    return power.sum(), filters * np.sqrt(power)
 
 
 def largest_common_scale(channels: Complex, sinr: Real) -> tuple[float, UserBeams]:
@@ -90,33 +232,12 @@ def largest_common_scale(channels: Complex, sinr: Real) -> tuple[float, UserBeam
     turn are Newton's method for the nonlinear Perron problem and rise monotonically.
 
     """
-    n = channels.shape[1]
-    uplink: Real = np.full(n, 1.0 / n)
-    filters, scale = _filters(channels, uplink), 0.0
-    for _ in range(MAX_ITERATIONS):
-        coupling, noise = _coupling(channels, filters, sinr)
-        root, uplink = _perron(coupling + noise[:, None])
-        previous, scale = scale, 1.0 / root
-        filters = _filters(channels, uplink)
-        if abs(scale - previous) <= SETTLED * scale:
-            break
-    coupling, noise = _coupling(channels, filters, sinr)
-    # Downlink: the same filters as beams, the transposed coupling, the same total power.
-    root, power = _perron(_downlink(coupling, noise) + noise[:, None])
-    return 1.0 / root, UserBeams(filters * np.sqrt(power), 1.0)
+    scale, beams = _balance(_contiguous(channels), np.asarray(sinr, dtype=float))
+    return scale, UserBeams(beams, 1.0)
 
 
-def _downlink(coupling: Real, noise: Real) -> Real:
-    """Coupling of the downlink with the same filters as beams, shape (U, U)."""
-    return coupling.T / noise[None, :] * noise[:, None]
-
-
-def _perron(matrix: Real) -> tuple[float, Real]:
-    """Perron root of a positive matrix and its eigenvector, scaled to sum one."""
-    values, vectors = np.linalg.eig(matrix)
-    k = int(np.argmax(values.real))
-    vector = np.abs(vectors[:, k].real)
-    return float(values[k].real), vector / vector.sum()
+def _contiguous(channels: Complex) -> Complex:
+    return np.ascontiguousarray(channels, dtype=np.complex128)
 
 
 def least_power(channels: Complex, sinr: Real) -> UserBeams | None:
@@ -141,15 +262,6 @@ def least_power(channels: Complex, sinr: Real) -> UserBeams | None:
     scale, balanced = largest_common_scale(channels, sinr)
     if scale < 1.0:
         return None
-    filters = _unit_columns(balanced.beams)
-    total = 1.0
-    for _ in range(MAX_ITERATIONS):
-        coupling, noise = _coupling(channels, filters, sinr)
-        uplink = np.linalg.solve(np.eye(len(sinr)) - coupling, noise)
-        previous, total = total, float(uplink.sum())
-        filters = _filters(channels, uplink)
-        if abs(total - previous) <= SETTLED * total:
-            break
-    coupling, noise = _coupling(channels, filters, sinr)
-    power = np.linalg.solve(np.eye(len(sinr)) - _downlink(coupling, noise), noise)
-    return UserBeams(filters * np.sqrt(power), float(power.sum()))
+    power, beams = _economise(
+        _contiguous(channels), np.asarray(sinr, dtype=float), balanced.beams)
+    return UserBeams(beams, power)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
-from scipy.linalg.blas import zgemm
+from scipy.linalg.blas import zgemm, ztrmm
 
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
@@ -85,7 +85,8 @@ def subspace(columns: Complex, gram: Complex, n_channels: int) -> Subspace:
     basis, coordinates = zgemm(1.0, columns, inverse, trans_b=2), low.conj().T
     if size > ACCURATE:
         _orthogonaliser(np.ascontiguousarray(gram_matrix(basis)), inverse, low)
-        basis, coordinates = zgemm(1.0, basis, inverse, trans_b=2), low.conj().T @ coordinates
+        coordinates = low.conj().T @ coordinates
+        basis = ztrmm(1.0, inverse, basis, side=1, lower=1, trans_a=2, overwrite_b=1)
     return Subspace(basis, coordinates, n_channels)
 
 
