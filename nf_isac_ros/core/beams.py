@@ -45,13 +45,33 @@ def sinr(channels: Complex, communication: Complex, sensing: Complex, noise: Rea
     Eq. (10) of Hua, Xu, Zhang.
 
     """
-    received = np.abs(channels.conj().T @ communication) ** 2
-    wanted = np.diag(received).copy()
+    received = channels.conj().T
+    return received_sinr(
+        np.hstack([received @ communication, received @ sensing]), noise)
+
+
+def received_sinr(received: Complex, noise: Real) -> Real:
+    """
+    SINR of each user from what it receives of each beam.
+
+    Parameters
+    ----------
+    received : ndarray, shape (U, U + r)
+        h_u^H w of each user (row) and beam (column), communication beams first [sqrt(W)].
+    noise : ndarray, shape (U,)
+        [W].
+
+    Returns
+    -------
+    ndarray, shape (U,)
+        Linear.
+
+    """
+    powers = np.abs(received) ** 2
+    wanted = powers.diagonal().copy()
     # Summed without the wanted beam: subtracting it afterwards loses the interference in rounding.
-    np.fill_diagonal(received, 0.0)
-    interference = received.sum(axis=1)
-    interference += (np.abs(channels.conj().T @ sensing) ** 2).sum(axis=1)
-    return wanted / (interference + noise)
+    np.fill_diagonal(powers, 0.0)
+    return wanted / (powers.sum(axis=1) + noise)
 
 
 @dataclass(frozen=True)
@@ -162,9 +182,8 @@ def user_shares(problem: Problem, covariance: Complex, parts: Complex) -> Comple
     seen = covariance @ g
     inner = g.conj().T @ seen
     projected = seen @ np.linalg.pinv(0.5 * (inner + inner.conj().T), rcond=1e-12, hermitian=True)
-    return np.array([
-        projected @ (part @ (projected.conj().T @ g[:, u])) for u, part in enumerate(parts)
-    ]).reshape(len(parts), problem.dimension)
+    turned = projected.conj().T @ g
+    return (projected @ np.einsum('uij,ju->iu', parts, turned)).T
 
 
 def slack(problem: Problem, beams: ReducedBeams) -> Real:

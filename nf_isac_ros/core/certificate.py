@@ -46,13 +46,10 @@ def crb_bound(problem: Problem, weights: Real, multipliers: Real) -> float:
     """
     g, mu = problem.user_channels, np.maximum(multipliers, 0.0)
     cost = problem.fisher.adjoint(weights @ weights.T)
-    largest = -np.inf
     if len(mu):
         cost = cost - (g * mu) @ g.conj().T
-        gains = mu * (1.0 + 1.0 / problem.sinr)
-        for u in range(len(mu)):
-            lifted = cost + gains[u] * np.outer(g[:, u], g[:, u].conj())
-            largest = max(largest, float(np.linalg.eigvalsh(lifted)[-1]))
+        lifted = (g * (mu * (1.0 + 1.0 / problem.sinr))).T[:, :, None] * g.T.conj()[:, None, :]
+        largest = float(np.linalg.eigvalsh(cost + lifted)[:, -1].max())
     else:
         largest = float(np.linalg.eigvalsh(cost)[-1])
     ceiling = largest - float(mu @ problem.user_noise)

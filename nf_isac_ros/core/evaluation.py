@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import dist, inf, log10
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import zgemm
 
 from nf_isac_ros.core.arrays import rayleigh_distance
-from nf_isac_ros.core.beams import sinr
+from nf_isac_ros.core.beams import received_sinr
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.fisher import position_bounds
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import Quality, Solution, TargetReport, UserReport
+
+Complex = NDArray[np.complex128]
 
 
 def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
@@ -37,46 +41,62 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
 
     """
     scene, power = problem.scene, problem.scene.radio.power
-    lift = problem.basis * np.sqrt(power)
-    communication = lift @ outcome.beams.communication
-    sensing = lift @ outcome.beams.sensing
+    n_users = len(scene.users)
+    reduced = np.hstack([outcome.beams.communication, outcome.beams.sensing])
+    weights = _product(np.sqrt(power), problem.basis, reduced, 0)
+    # What users and targets receive of each beam: the one other pass over the elements.
+    received = _product(1.0, problem.columns, weights, 2)
 
-    targets = _target_reports(problem, np.hstack([communication, sensing]))
-    ratios = sinr(problem.channels, communication, sensing,
-                  problem.user_noise * power * np.linalg.norm(problem.channels, axis=0) ** 2)
-    with np.errstate(divide='ignore'):
-        users = tuple(
-            UserReport(user.id, user.min_sinr_db, float(10 * np.log10(ratio)))
-            for user, ratio in zip(scene.users, ratios, strict=True))
+    targets = _target_reports(problem, received[n_users:])
+    ratios = received_sinr(received[:n_users], problem.noise_power)
+    users = tuple(
+        UserReport(user.id, user.min_sinr_db, 10 * log10(ratio) if ratio > 0 else -inf)
+        for user, ratio in zip(scene.users, ratios.tolist(), strict=True))
     objective = design.objective(problem, targets, users)
     relative = (abs(objective - outcome.bound) / abs(objective)
                 if np.isfinite(objective) else np.nan)
     return Solution(
         design=design.name,
         quality=Quality.OPTIMAL if relative <= gap else Quality.EARLY, reason='',
-        communication=communication, sensing=sensing, targets=targets, users=users,
+        communication=weights[:, :outcome.beams.communication.shape[1]],
+        sensing=weights[:, outcome.beams.communication.shape[1]:], targets=targets, users=users,
         objective=objective, bound=outcome.bound, gap=relative,
-        sum_crb=float(sum(np.trace(target.crb) for target in targets)),
-        isotropic_sum_crb=float(sum(target.isotropic_crb for target in targets)),
-        power=float(np.linalg.norm(communication) ** 2 + np.linalg.norm(sensing) ** 2),
-        power_limit=power,
+        sum_crb=sum((float(target.crb.trace()) for target in targets), 0.0),
+        isotropic_sum_crb=sum((target.isotropic_crb for target in targets), 0.0),
+        power=_square(weights), power_limit=power,
         covariance_eigenvalues=np.maximum(
-            np.linalg.eigvalsh(outcome.beams.covariance)[::-1], 0.0) * power,
+            np.linalg.eigvalsh(reduced @ reduced.conj().T)[::-1], 0.0) * power,
         subspace_dimension=problem.dimension, iterations=outcome.iterations,
         times_ms=dict(times_ms or {}))
 
 
-def _target_reports(problem: Problem, weights: NDArray[np.complex128]) -> tuple[TargetReport, ...]:
-    scene = problem.scene
-    bounds = position_bounds(problem.full_fisher.of_factor(weights), len(scene.targets))
-    illumination = (np.abs(weights.conj().T @ problem.steering) ** 2).sum(axis=0)
-    reports = []
-    for k, target in enumerate(scene.targets):
-        near = any(
-            np.linalg.norm(target.position - array.positions.mean(axis=0))
-            < rayleigh_distance(array.aperture, scene.radio.wavelength)
-            for array in (scene.transmit_array, scene.receive_array))
-        reports.append(TargetReport(
-            target.id, target.position, bounds[k], float(np.trace(problem.isotropic_bounds[k])),
-            float(illumination[k]), float(problem.echo_gains[k] * illumination[k]), near))
-    return tuple(reports)
+def _product(factor: float, left: Complex, right: Complex, transposed: int) -> Complex:
+    """Factor times left (0) or left^H (2) times right, columns contiguous."""
+    if not (left.shape[1] and right.shape[1]):
+        rows = left.shape[1] if transposed else len(left)
+        return np.zeros((rows, right.shape[1]), dtype=complex)
+    return zgemm(factor, left, right, trans_a=transposed)
+
+
+def _square(matrix: Complex) -> float:
+    flat = matrix.ravel(order='K')
+    return float(np.vdot(flat, flat).real)
+
+
+def _target_reports(problem: Problem, received: Complex) -> tuple[TargetReport, ...]:
+    """Reports from what the stacked conjugate responses receive of each beam."""
+    scene, n = problem.scene, len(problem.scene.targets)
+    if not n:
+        return ()
+    bounds = position_bounds(problem.full_fisher.of_gram(received @ received.conj().T), n)
+    illumination = (np.abs(received[:n]) ** 2).sum(axis=1).tolist()
+    isotropic = np.trace(problem.isotropic_bounds, axis1=1, axis2=2).tolist()
+    arrays = {id(array): array for array in (scene.transmit_array, scene.receive_array)}
+    reaches = [(array.centre, rayleigh_distance(array.aperture, scene.radio.wavelength))
+               for array in arrays.values()]
+    return tuple(
+        TargetReport(
+            target.id, target.position, bounds[k], isotropic[k], illumination[k],
+            float(problem.echo_gains[k]) * illumination[k],
+            any(dist(target.position, centre) < reach for centre, reach in reaches))
+        for k, target in enumerate(scene.targets))
