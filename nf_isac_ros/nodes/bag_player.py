@@ -231,7 +231,7 @@ class BagPlayer(Node):
         try:
             self._play_all()
         except Exception:  # noqa: BLE001  whatever it is, it must be seen
-            if rclpy.ok():
+            if not self._stop.is_set():
                 self.failed = True
                 self.get_logger().fatal('playing failed:\n' + traceback.format_exc())
                 rclpy.try_shutdown()

@@ -30,7 +30,7 @@ def certified_gap(problem, point):
 def check_strictly_feasible(problem, covariance, parts):
     """Power, X_u >= 0, X_0 = G^H S G - sum X_u >= 0 and every SINR row, to rounding."""
     g = problem.user_channels
-    assert np.trace(covariance).real < 1
+    assert np.trace(covariance).real < 1 + 1e-11
     assert np.linalg.eigvalsh(covariance)[0] > 0
     received = g.conj().T @ covariance @ g
     rest = received - parts.sum(axis=0)
