@@ -14,6 +14,7 @@ from nf_isac_ros import __version__
 COMMANDS = {
     'solve': 'nf_isac_ros.solve_command',
     'demo': 'nf_isac_ros.demo.command',
+    'bench': 'nf_isac_ros.bench_command',
 }
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: scenes, peers, measurements, and the table made from them."""

@@ -1,0 +1,221 @@
+"""Rows of the solver: cold, warm, beside the other solvers, against N, and zero forcing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+import time
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from nf_isac_ros.bench.peers import Peers
+from nf_isac_ros.bench.sampling import Effort, Row, milliseconds, number, paced
+from nf_isac_ros.bench.scenes import SIDE, Motion, random_scenes, walking
+from nf_isac_ros.core.cycle import DesignCycle, DesignSettings, solve
+from nf_isac_ros.core.designs import DESIGNS
+from nf_isac_ros.core.problem import Problem, build_problem
+from nf_isac_ros.core.scene import Scene
+from nf_isac_ros.core.solution import Quality, Solution
+
+DESIGN = 'crb-min'
+ZERO_FORCING = 'zero-forcing'
+SIZES = ((1, 1), (2, 2), (2, 3), (3, 3), (4, 4), (6, 6), (8, 8))
+GAPS = (1e-3, 1e-6)
+# For the bound that judges solvers which certify nothing.
+REFERENCE_GAP = 1e-7
+# Targets and users of the rows that go through N and through threads.
+N_SIZE = (2, 2)
+THREAD_SIZES = ((2, 2), (4, 4))
+# Recorded motion is designed for so often [s], in stretches of so many cycles.
+PERIOD = 0.02
+STRETCH = 25
+SEED = 1
+
+# Which other solvers run at which sizes: what takes up to a second, up to a minute, and minutes.
+COMPACT = 'clarabel_compact'
+PAPER = 'clarabel_sdr13'
+SCS = 'scs_sdr13'
+SHORT = {
+    (1, 1): (COMPACT, PAPER, SCS), (2, 2): (COMPACT, PAPER), (2, 3): (COMPACT,),
+    (3, 3): (COMPACT,)}
+MEDIUM = SHORT | {
+    (2, 2): (COMPACT, PAPER, SCS), (2, 3): (COMPACT, PAPER), (3, 3): (COMPACT, PAPER),
+    (4, 4): (COMPACT,)}
+ALL = {size: (COMPACT, PAPER, SCS) for size in SIZES} | {
+    size: (COMPACT,) for size in ((6, 6), (8, 8))}
+PEER_SIZES = {'none': {}, 'short': SHORT, 'medium': MEDIUM, 'all': ALL}
+# Other solvers that run once only per row of these sizes and beyond.
+SLOW_FROM = 6
+
+
+@dataclass
+class Runs:
+    """What one row is made from."""
+
+    times: list[float] = field(default_factory=list)
+    beams: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    iterations: list[int] = field(default_factory=list)
+    violations: list[float] = field(default_factory=list)
+
+    def add(self, solution: Solution) -> None:
+        """Take note of a solution."""
+        self.times.append(solution.times_ms['solve'])
+        self.beams.append(solution.times_ms['beams'])
+        self.gaps.append(solution.gap)
+        self.iterations.append(solution.iterations)
+        self.violations.append(solution.max_violation)
+
+    def row(self, size: tuple[int, int], antennas: int, mode: str, gap: float) -> Row:
+        """Return a row of the contract."""
+        return {
+            'bench': 'solve', 'targets': size[0], 'users': size[1], 'antennas': antennas,
+            'mode': mode, 'gap_required': gap, 'gap_max': number(max(self.gaps)),
+            'iterations_p50': float(np.median(self.iterations)),
+            'iterations_max': int(max(self.iterations)), **milliseconds(self.times),
+            'runs': len(self.times), 'not_certified': sum(not g <= gap for g in self.gaps),
+            'violation_max': number(max(self.violations)),
+            'beams_p50_ms': milliseconds(self.beams)['p50_ms'], 'threads': 1, 'peers': {}}
+
+
+def cold_scenes(size: tuple[int, int], motions: dict[tuple[int, int], Motion],
+                count: int) -> tuple[str, Iterator[Scene]]:
+    """Scenes of recorded motion where there is one, random ones elsewhere; and their name."""
+    motion = motions.get(size)
+    if motion is None:
+        return 'random', random_scenes(SEED, *size)
+    return motion.name, motion.spread(count)
+
+
+def cold_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
+              peers: str = 'medium', sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[Row]:
+    """Solve from nothing, at each size and gap, the other solvers in between."""
+    for size in sizes:
+        name, scenes = cold_scenes(size, motions, effort.runs)
+        yield from _cold(effort, size, name, scenes, PEER_SIZES[peers].get(size, ()))
+
+
+def _cold(effort: Effort, size: tuple[int, int], name: str, scenes: Iterable[Scene],
+          peer_names: tuple[str, ...]) -> Iterator[Row]:
+    runs = {gap: Runs() for gap in GAPS}
+    tight = peer_names[:1] if effort.tight_peers else ()
+    others = {gap: Peers(gap, peer_names if gap == GAPS[0] else tight) for gap in GAPS}
+    builds: list[float] = []
+    turns = 1 if sum(size) >= 2 * SLOW_FROM else effort.peer_runs
+    ours, theirs, antennas = 0.0, 0.0, 0
+    for turn, scene in enumerate(islice(scenes, effort.runs)):
+        if turn >= 2 and ours > effort.seconds:
+            break
+        begun = time.monotonic()
+        antennas = len(scene.transmit_array)
+        if turn == 0:
+            # The first of its size may load code; what that takes in a node is another matter.
+            solve(build_problem(scene), DESIGNS[DESIGN], GAPS[0], None)
+        for gap in GAPS:
+            started = time.perf_counter()
+            # Anew each time: a problem remembers what was asked of it.
+            problem = build_problem(scene)
+            builds.append(1e3 * (time.perf_counter() - started))
+            runs[gap].add(solve(problem, DESIGNS[DESIGN], gap, None))
+        done = time.monotonic()
+        ours += done - begun
+        if peer_names and turn < turns and theirs < effort.peer_seconds:
+            _run_peers(build_problem(scene), others)
+            theirs += time.monotonic() - done
+    for gap in GAPS:
+        yield {**runs[gap].row(size, antennas, 'cold', gap), 'scenes': name,
+               'build_p50_ms': milliseconds(builds)['p50_ms'], 'peers': others[gap].rows()}
+
+
+def _run_peers(problem: Problem, others: dict[float, Peers]) -> None:
+    bound = DESIGNS[DESIGN].solve(problem, REFERENCE_GAP, None).bound
+    for peers in others.values():
+        peers.run(problem, bound)
+
+
+def warm_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
+              sizes: Sequence[tuple[int, int]] = SIZES[:5]) -> Iterator[Row]:
+    """
+    Solve one scene after the other on moving bodies, a cold solve of the same beside each.
+
+    A size at which the cycle never starts from an earlier solution gives no row.
+    """
+    for size in sizes:
+        motion = motions.get(size) or walking(SEED, *size)
+        for gap in GAPS:
+            warm, cold, started_warm, antennas = Runs(), Runs(), 0, 0
+            settings = DesignSettings(DESIGN, gap, None, 1.0 / PERIOD)
+            for scene, cycle, first in paced(_stretches(motion, settings, effort), effort.runs,
+                                             effort.seconds):
+                solution = cycle.step(scene)
+                if first or solution.quality is Quality.FALLBACK:
+                    continue
+                antennas = len(scene.transmit_array)
+                started_warm += solution.warm
+                warm.add(solution)
+                cold.add(solve(build_problem(scene), DESIGNS[DESIGN], gap, None))
+            if started_warm:
+                yield {**warm.row(size, antennas, 'warm', gap), 'scenes': motion.name,
+                       'period_ms': 1e3 * PERIOD, 'started_warm': started_warm,
+                       'cold_p50_ms': milliseconds(cold.times)['p50_ms'],
+                       'cold_iterations_p50': float(np.median(cold.iterations))}
+
+
+def _stretches(motion: Motion, settings: DesignSettings,
+               effort: Effort) -> Iterator[tuple[Scene, DesignCycle, bool]]:
+    """Scenes of stretches all over a motion, the cycle to design with, and if it is the first."""
+    count = max(1, effort.runs // STRETCH)
+    for start in np.arange(count) * motion.length / count:
+        cycle = DesignCycle(settings)
+        for at, scene in enumerate(motion.steps(float(start), STRETCH, PERIOD)):
+            yield scene, cycle, at == 0
+
+
+def antenna_rows(effort: Effort, sides: Sequence[int]) -> Iterator[Row]:
+    """Solve at one size for arrays of many sizes."""
+    quick = replace(effort, runs=max(2, effort.runs // 3), seconds=effort.seconds / 3)
+    for side in sides:
+        if side != SIDE:
+            rows = _cold(quick, N_SIZE, 'random', random_scenes(SEED, *N_SIZE, side), ())
+            yield next(rows)
+
+
+def thread_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
+                peers: str = 'medium') -> Iterator[Row]:
+    """Solve with two threads of the linear algebra, and Clarabel with as many."""
+    for size in THREAD_SIZES:
+        name, scenes = cold_scenes(size, motions, effort.runs)
+        short = replace(effort, runs=max(2, effort.runs // 3), seconds=effort.seconds / 2,
+                        peer_runs=max(1, effort.peer_runs // 3),
+                        peer_seconds=effort.peer_seconds / 3)
+        names = PEER_SIZES[peers].get(size, ())[:1]
+        with threadpool_limits(2, user_api='blas'):
+            row = next(_cold(short, size, name, scenes, names))
+        yield {**row, 'bench': 'solve-two-threads', 'threads': 2}
+
+
+def zero_forcing_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
+                      sizes: Sequence[tuple[int, int]] = SIZES[1:5]) -> Iterator[Row]:
+    """Update a zero-forcing design on moving bodies; nothing if there is no such design."""
+    if ZERO_FORCING not in DESIGNS:
+        return
+    for size in sizes:
+        motion = motions.get(size) or walking(SEED, *size)
+        runs, fallbacks, antennas = Runs(), 0, 0
+        settings = DesignSettings(ZERO_FORCING, 1e-3, None, 1.0 / PERIOD)
+        for scene, cycle, first in paced(_stretches(motion, settings, effort), effort.runs,
+                                         effort.seconds):
+            solution = cycle.step(scene)
+            if solution.quality is Quality.FALLBACK:
+                fallbacks += 1
+            elif not first:
+                antennas = len(scene.transmit_array)
+                runs.add(solution)
+        if runs.times:
+            row = runs.row(size, antennas, 'warm', settings.gap)
+            for key in ('gap_required', 'not_certified', 'peers'):
+                del row[key]
+            yield {**row, 'bench': 'zero-forcing', 'gap_p50': number(float(np.median(runs.gaps))),
+                   'scenes': motion.name, 'fallbacks': fallbacks}
