@@ -9,10 +9,13 @@ SCENARIO ?=
 REPEAT ?=
 ARGS ?=
 PYTHON ?=
-export DURATION OUT BAG CONFIG SCENARIO REPEAT ARGS PYTHON
+QUICK ?=
+PEERS ?=
+RECORDINGS ?=
+export DURATION OUT BAG CONFIG SCENARIO REPEAT ARGS PYTHON QUICK PEERS RECORDINGS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint bench clean
 
 help:
 	@echo 'make demo    the whole chain, live, on a built-in scene; results in out/demo'
@@ -23,6 +26,10 @@ help:
 	@echo '             CONFIG=file.yaml      default for a recording: config/recordings/<folder name>.yaml'
 	@echo '             REPEAT=1              play the recording again when it ends'
 	@echo 'make test    linters and all tests; ARGS="-k fisher" hands arguments to pytest'
+	@echo 'make bench   times of solver, cycle and nodes, beside other solvers; benchmarks/latest.json, docs/benchmarks.md'
+	@echo '             QUICK=1               ends within two minutes'
+	@echo '             PEERS=all             other solvers that need minutes as well; none, short, medium'
+	@echo '             RECORDINGS=folder     recordings of motion; default: ../shared/data/recordings, where it exists'
 	@echo 'make lint    linters and type checks only'
 	@echo 'make setup   only what the others do first; PYTHON=/path/to/python3.12 chooses the interpreter'
 	@echo 'make clean   removes what set-up and builds made, and keeps out/'
@@ -38,6 +45,9 @@ test: setup
 
 lint: setup
 	@tools/lint.sh
+
+bench: setup
+	@tools/bench.sh
 
 clean:
 	rm -rf .venv .venv.old build install log .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
