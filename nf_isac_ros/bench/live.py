@@ -8,11 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import struct
 import tempfile
 import time
+from typing import Any
 
 import numpy as np
 import psutil
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 
 from nf_isac_ros.bench.sampling import FULL, Effort, Row, milliseconds, number
 from nf_isac_ros.bench.scenes import CITR, MRCLAM
@@ -28,8 +34,8 @@ from nf_isac_ros.demo.graph import (
     reserved_domain,
     scenario_file,
 )
-from nf_isac_ros.demo.monitor import Monitor
-from nf_isac_ros.demo.runlog import TARGET, USER, DesignRecord, RunLog
+from nf_isac_ros.demo.monitor import Monitor, message_class
+from nf_isac_ros.demo.runlog import TARGET, TOPICS, USER, DesignRecord, RunLog
 from nf_isac_ros.demo.supervisor import Supervisor
 
 BEAMFORMER = 'beamformer'
@@ -52,11 +58,79 @@ class NotUpError(NfIsacError):
 
 @dataclass(frozen=True)
 class Measured:
-    """Log of a window, and the memory of the beamformer at its ends [bytes]."""
+    """
+    What was heard in a window.
+
+    Attributes
+    ----------
+    log : RunLog
+        With the status of each cycle.
+    received : list of float
+        From the stamp of the newest pose to the receipt of the beams made from it [ms].
+    before, after : int
+        Memory of the beamformer at the ends of the window [bytes].
+
+    """
 
     log: RunLog
+    received: list[float]
     before: int
     after: int
+
+
+def design_stamp(message: bytes) -> float:
+    """Time of the newest pose, in the bytes of a Beamformer message [s]."""
+    # A header, a 64-bit sequence number, the stamp; aligned from the end of the encapsulation.
+    length = struct.unpack_from('<I', message, 12)[0]
+    at = 4 + -(-(12 + length) // 8) * 8 + 8
+    seconds, nanoseconds = struct.unpack_from('<iI', message, at)
+    return float(seconds) + 1e-9 * float(nanoseconds)
+
+
+class Listener:
+    """
+    Hears beams and status, and does next to nothing: the cores belong to the nodes.
+
+    A context manager; used from one thread.
+    """
+
+    def __init__(self, log: RunLog) -> None:
+        self.received: list[float] = []
+        self._log = log
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node('bench_listener', context=self._context,
+                                       start_parameter_services=False, enable_rosout=False)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        quality = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+        # Beams stay bytes: a message has thousands of numbers.
+        self._node.create_subscription(
+            message_class(TOPICS['beamformer']), 'beamformer', self._on_beams, quality, raw=True)
+        self._node.create_subscription(
+            message_class(TOPICS['status']), 'status', self._on_status, quality)
+
+    def __enter__(self) -> Listener:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def _on_beams(self, message: bytes) -> None:
+        self.received.append(1e3 * (time.time() - design_stamp(message)))
+
+    def _on_status(self, message: Any) -> None:
+        self._log.add('status', message, time.time())
+
+    def spin(self, seconds: float) -> None:
+        """Take messages for a while."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
 
 
 def rows(effort: Effort, recordings: Path | None) -> Iterator[Row]:
@@ -112,18 +186,20 @@ def _measure(source: Source, rate: float, budget: float, effort: Effort) -> Meas
         with _variables(own), Supervisor(Path(folder) / 'logs') as supervisor:
             for program in wanted:
                 supervisor.start(program)
-            with Monitor(log, (BEAMFORMER,)) as monitor:
+            with Monitor(RunLog(), (BEAMFORMER,)) as monitor:
                 _wait_until_up(monitor, supervisor)
                 if feeder == PLAYER and not monitor.trigger(f'{PLAYER}/resume', RESUME_PATIENCE):
                     raise NotUpError('the recording does not begin')
-                monitor.spin(SETTLING)
+            with Listener(log) as listener:
+                listener.spin(SETTLING)
+                listener.received.clear()
                 process = psutil.Process(supervisor.pid(BEAMFORMER))
                 before = process.memory_info().rss
                 log.begin = time.time()
-                monitor.spin(effort.live_seconds)
+                listener.spin(effort.live_seconds)
                 log.end = time.time()
                 after = process.memory_info().rss
-        return Measured(log, before, after)
+        return Measured(log, listener.received, before, after)
 
 
 def _wait_until_up(monitor: Monitor, supervisor: Supervisor) -> None:
@@ -147,7 +223,6 @@ def _row(source: Source, rate: float, budget: float, measured: Measured) -> Row:
     if not designs:
         raise NotUpError('not one cycle ended in the window')
     with_beams = [record for record in designs if record.published]
-    beams = log.in_window(log.beams)
     cycles = [record.cycle_ms for record in with_beams]
     gaps = np.array([record.gap for record in designs])
     # A timer that comes late and a scene that nobody designed for both show in these counts.
@@ -162,8 +237,7 @@ def _row(source: Source, rate: float, budget: float, measured: Measured) -> Row:
         'rate_reached_hz': number(len(designs) / (log.end - log.begin)),
         **milliseconds([record.pose_to_beam_ms for record in with_beams]),
         'cycle': milliseconds(cycles),
-        'transport': milliseconds(
-            [1e3 * (record.time - record.publish_stamp) for record in beams]),
+        'received': milliseconds(measured.received),
         'stages_p50_ms': _stages(with_beams),
         'deadline_misses': late + overruns, 'cycles_late': late, 'scenes_overwritten': overruns,
         'status_lost': begun - overruns - len(designs),

@@ -209,3 +209,16 @@ def test_a_bound_that_is_too_high_for_a_peer_is_noticed():
     peers = Peers(1e-3, ('clarabel_sdr13',))
     peers.run(problem, 0.0)
     assert peers.rows()['clarabel_sdr13']['not_certified'] == 1
+
+
+@pytest.mark.parametrize('frame', ['array', 'a', 'seven77', 'a name of some length'])
+def test_stamp_is_read_from_the_bytes_of_a_message(frame):
+    serialization = pytest.importorskip('rclpy.serialization')
+    messages = pytest.importorskip('nf_isac_msgs.msg')
+    from nf_isac_ros.bench.live import design_stamp
+    message = messages.Beamformer()
+    message.header.frame_id = frame
+    message.sequence = 2 ** 40 + 1
+    message.design_stamp.sec, message.design_stamp.nanosec = 1_700_000_000, 250_000_000
+    message.weights = [1.0] * 8
+    assert design_stamp(serialization.serialize_message(message)) == 1_700_000_000.25
