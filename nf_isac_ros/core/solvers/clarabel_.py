@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -96,7 +97,8 @@ class _Program:
         self._cones.append(cone)
         return len(self.spans) - 1
 
-    def solve(self, cost: Real, gap: float, budget: float | None) -> clarabel.DefaultSolution:
+    def solve(self, cost: Real, gap: float, budget: float | None,
+              options: Mapping[str, object]) -> clarabel.DefaultSolution:
         settings = clarabel.DefaultSettings()
         settings.verbose = False
         # Equilibration made every scene that failed fail: the rows are scaled here already.
@@ -106,6 +108,8 @@ class _Program:
         settings.max_iter = 200
         if budget is not None:
             settings.time_limit = max(budget, 1e-3)
+        for name, value in options.items():
+            setattr(settings, name, value)
         quadratic = sp.csc_matrix((self.n_variables, self.n_variables))
         solver = clarabel.DefaultSolver(
             quadratic, cost, sp.vstack(self._rows, format='csc'),
@@ -124,8 +128,8 @@ def _symmetric_placement(order: int, start: int, stop: int) -> sp.csc_matrix:
         shape=(order * (order + 1) // 2, len(where)))
 
 
-def solve_crb(problem: Problem, reference: Complex, gap: float,
-              budget: float | None = None) -> CompactPoint:
+def solve_crb(problem: Problem, reference: Complex, gap: float, budget: float | None = None,
+              options: Mapping[str, object] | None = None) -> CompactPoint:
     """
     Minimise tr(E^T F(S)^-1 E) subject to power and SINRs.
 
@@ -140,6 +144,8 @@ def solve_crb(problem: Problem, reference: Complex, gap: float,
         Relative gap to aim for.
     budget : float or None
         Time limit [s].
+    options : mapping, optional
+        Settings of Clarabel on top of those made here.
 
     Returns
     -------
@@ -165,7 +171,7 @@ def solve_crb(problem: Problem, reference: Complex, gap: float,
         problem, user_channels=factor.conj().T @ problem.user_channels,
         fisher=replace(problem.fisher, transmit=factor.conj().T @ problem.fisher.transmit))
     form = _CompactForm(scaled, factor.conj().T @ factor)
-    point = form.solve(gap, budget)
+    point = form.solve(gap, budget, options or {})
     return replace(point, covariance=factor @ point.covariance @ factor.conj().T)
 
 
@@ -244,11 +250,12 @@ class _CompactForm:
             symmetric_to_vector(corner), clarabel.PSDTriangleConeT(2 * n))
         return information, epigraph
 
-    def solve(self, gap: float, budget: float | None) -> CompactPoint:
+    def solve(self, gap: float, budget: float | None,
+              options: Mapping[str, object]) -> CompactPoint:
         """Run Clarabel and read its last point."""
         cost = np.zeros(self._program.n_variables)
         cost[self._at_t:] = symmetric_to_vector(np.diag(self._norms ** 2 / self._total))
-        solution = self._program.solve(cost, gap, budget)
+        solution = self._program.solve(cost, gap, budget, options)
         status = str(solution.status)
         x, z = np.array(solution.x), np.array(solution.z)
         if status not in USABLE or not (np.isfinite(x).all() and np.isfinite(z).all()):
