@@ -179,20 +179,27 @@ def test_time_limits_leave_the_least_number_of_runs():
 
 
 def test_a_peer_counts_with_its_loosest_sufficient_tolerance():
-    ladder, peer, tried = Ladder((100.0, 10.0, 1.0, 0.1)), Peer(), []
+    ladder, tried = Ladder((100.0, 10.0, 1.0, 0.1)), []
 
     def run(step: float) -> Attempt:
         tried.append(step)
         return Attempt(step, 2 * step, 1e-4 * step)
 
-    ladder.climb(run, 2e-4, peer)
+    assert ladder.climb(run, 2e-4) == (1.0, Attempt(1.0, 2.0, 1e-4))
     assert tried == [100.0, 10.0, 1.0]
-    assert (peer.times, peer.whole, peer.gaps) == ([1.0], [2.0], [1e-4])
     # Next time from one step looser on.
-    ladder.climb(run, 2e-4, peer)
+    assert ladder.climb(run, 2e-4) is not None
     assert tried[3:] == [10.0, 1.0]
-    ladder.climb(run, 1e-9, peer)
-    assert peer.failures == 1
+    assert ladder.climb(run, 1e-9) is None
+
+
+def test_of_the_variants_of_a_peer_the_fastest_counts():
+    peer = Peer()
+    peer.add([(10.0, Attempt(5.0, 6.0, 1e-4)), None, (1.0, Attempt(3.0, 9.0, 2e-4))])
+    peer.add([None, None])
+    row = peer.row()
+    assert (row['p50_ms'], row['with_build_p50_ms'], row['gap_max']) == (3.0, 9.0, 2e-4)
+    assert (row['runs'], row['not_certified']) == (1, 1)
 
 
 def test_peers_are_certified_like_ours():
