@@ -56,6 +56,8 @@ class Peer:
         Of the solver alone, where it kept the gap [ms].
     whole : list of float
         With the building of its program [ms].
+    ours : list of float
+        What our solver took on the same scenes, right before [ms].
     tolerances : list of float
         At which it kept the gap, over the gap.
     gaps : list of float
@@ -67,12 +69,13 @@ class Peer:
 
     times: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
     tolerances: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
     failures: int = 0
 
-    def add(self, climbs: Iterable[tuple[float, Attempt] | None]) -> None:
-        """Take note of the fastest of the variants that kept the gap."""
+    def add(self, climbs: Iterable[tuple[float, Attempt] | None], ours: float) -> None:
+        """Take note of the fastest of the variants that kept the gap, and of our time [ms]."""
         kept = [climb for climb in climbs if climb is not None]
         if not kept:
             self.failures += 1
@@ -80,6 +83,7 @@ class Peer:
         step, attempt = min(kept, key=lambda climb: climb[1].solver_ms)
         self.times.append(attempt.solver_ms)
         self.whole.append(attempt.whole_ms)
+        self.ours.append(ours)
         self.tolerances.append(step)
         self.gaps.append(max(attempt.gap, 0.0))
 
@@ -87,10 +91,15 @@ class Peer:
         """Return what goes into the results."""
         return {
             **milliseconds(self.times), 'with_build_p50_ms': milliseconds(self.whole)['p50_ms'],
+            'ratio_p50': self._ratio(self.times), 'with_build_ratio_p50': self._ratio(self.whole),
             'runs': len(self.times), 'not_certified': self.failures,
             'gap_max': number(max(self.gaps)) if self.gaps else None,
             'tolerance_over_gap_p50':
                 number(float(np.median(self.tolerances))) if self.tolerances else None}
+
+    def _ratio(self, times: list[float]) -> float | None:
+        ratios = [theirs / ours for theirs, ours in zip(times, self.ours)]
+        return number(float(np.median(ratios))) if ratios else None
 
 
 def reference(problem: Problem) -> Complex:
@@ -152,16 +161,19 @@ class Peers:
         That is to be kept.
     names : tuple of str
         'clarabel_compact', 'clarabel_sdr13', 'scs_sdr13'.
+    time_limit : float
+        Of one run of SCS, which may otherwise go on for many minutes [s].
 
     """
 
-    def __init__(self, gap: float, names: tuple[str, ...]) -> None:
+    def __init__(self, gap: float, names: tuple[str, ...], time_limit: float) -> None:
+        self._time_limit = time_limit
         self._gap = gap
         self._names = names
         self._peers: dict[str, Peer] = {}
         self._ladders: dict[tuple[str, int], Ladder] = {}
 
-    def run(self, problem: Problem, bound: float) -> None:
+    def run(self, problem: Problem, bound: float, ours: float) -> None:
         """
         Run all of them on a problem.
 
@@ -170,6 +182,8 @@ class Peers:
         problem : Problem
         bound : float
             On the objective [m^2], tighter than the gap, for those that certify nothing.
+        ours : float
+            What our solver took [ms].
 
         """
         if 'clarabel_compact' in self._names:
@@ -178,16 +192,17 @@ class Peers:
                                ('clarabel_compact_primal_certificate', False)):
                 self._climb(name, COMPACT_LADDER, [
                     partial(self._compact, problem, start, best, variant)
-                    for variant in COMPACT_VARIANTS])
+                    for variant in COMPACT_VARIANTS], ours)
         for name, solver in (('clarabel_sdr13', 'CLARABEL'), ('scs_sdr13', 'SCS')):
             if name in self._names:
-                self._climb(name, PAPER_LADDER, [partial(self._paper, problem, solver, bound)])
+                self._climb(name, PAPER_LADDER, [partial(self._paper, problem, solver, bound)],
+                            ours)
 
     def _climb(self, name: str, steps: tuple[float, ...],
-               variants: Sequence[Callable[[float], Attempt]]) -> None:
+               variants: Sequence[Callable[[float], Attempt]], ours: float) -> None:
         self._peers.setdefault(name, Peer()).add([
             self._ladders.setdefault((name, at), Ladder(steps)).climb(run, self._gap)
-            for at, run in enumerate(variants)])
+            for at, run in enumerate(variants)], ours)
 
     def _compact(self, problem: Problem, start: Complex, best: bool,
                  options: Mapping[str, object], step: float) -> Attempt:
@@ -202,7 +217,8 @@ class Peers:
         from nf_isac_ros.core.solvers.cvxpy_ import solve_sdr13
 
         tolerance = step * self._gap
-        options = {'eps_abs': tolerance, 'eps_rel': tolerance, 'max_iters': 100_000} if (
+        options = {'eps_abs': tolerance, 'eps_rel': tolerance, 'max_iters': 1_000_000,
+                   'time_limit_secs': self._time_limit} if (
             solver == 'SCS') else {
                 'tol_gap_rel': tolerance, 'tol_gap_abs': tolerance, 'tol_feas': tolerance,
                 'equilibrate_enable': False}

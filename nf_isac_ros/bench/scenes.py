@@ -73,6 +73,16 @@ class Motion:
             yield scene
 
 
+def extrapolated(before: Scene, now: Scene, factor: float) -> Scene:
+    """Move each body on by `factor` times what it moved from one scene to the other."""
+    targets = tuple(replace(b, position=b.position + factor * (b.position - a.position))
+                    for a, b in zip(before.targets, now.targets, strict=True))
+    users = tuple(replace(b, position=b.position + factor * (b.position - a.position))
+                  for a, b in zip(before.users, now.users, strict=True)
+                  if a.position is not None and b.position is not None)
+    return replace(now, targets=targets, users=users)
+
+
 def array(side: int) -> AntennaArray:
     """Return a square array at the origin with half a wavelength between elements."""
     return AntennaArray(planar_elements(side, side, WAVELENGTH / 2))

@@ -10,14 +10,25 @@ import time
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from nf_isac_ros.bench.peers import Peers
+from nf_isac_ros.bench.peers import Peers, repaired
 from nf_isac_ros.bench.sampling import Effort, Row, milliseconds, number, paced
-from nf_isac_ros.bench.scenes import SIDE, Motion, random_scenes, walking
+from nf_isac_ros.bench.scenes import (
+    SIDE,
+    Motion,
+    extrapolated,
+    feasible,
+    random_scenes,
+    walking,
+)
+from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings, solve
-from nf_isac_ros.core.designs import DESIGNS
+from nf_isac_ros.core.designs import DESIGNS, Outcome
+from nf_isac_ros.core.evaluation import evaluate
+from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solution import Quality, Solution
+from nf_isac_ros.core.solvers.interior_point import Path, minimise_crb
 
 DESIGN = 'crb-min'
 ZERO_FORCING = 'zero-forcing'
@@ -31,6 +42,8 @@ THREAD_SIZES = ((2, 2), (4, 4))
 # Recorded motion is designed for so often [s], in stretches of so many cycles.
 PERIOD = 0.02
 STRETCH = 25
+# A prediction takes its velocities from poses so far apart [s].
+VELOCITY_TIME = 0.06
 SEED = 1
 
 # Which other solvers run at which sizes: what takes up to a second, up to a minute, and minutes.
@@ -46,6 +59,8 @@ MEDIUM = SHORT | {
 ALL = {size: (COMPACT, PAPER, SCS) for size in SIZES} | {
     size: (COMPACT,) for size in ((6, 6), (8, 8))}
 PEER_SIZES = {'none': {}, 'short': SHORT, 'medium': MEDIUM, 'all': ALL}
+# Time for one run of SCS, and with 'all' [s].
+SCS_LIMIT, SCS_LIMIT_ALL = 8.0, 600.0
 # Other solvers that run once only per row of these sizes and beyond.
 SLOW_FROM = 6
 
@@ -94,16 +109,20 @@ def cold_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
     """Solve from nothing, at each size and gap, the other solvers in between."""
     for size in sizes:
         name, scenes = cold_scenes(size, motions, effort.runs)
-        yield from _cold(effort, size, name, scenes, PEER_SIZES[peers].get(size, ()))
+        yield from _cold(effort, size, name, scenes, PEER_SIZES[peers].get(size, ()),
+                         SCS_LIMIT_ALL if peers == 'all' else SCS_LIMIT)
 
 
 def _cold(effort: Effort, size: tuple[int, int], name: str, scenes: Iterable[Scene],
-          peer_names: tuple[str, ...]) -> Iterator[Row]:
+          peer_names: tuple[str, ...], time_limit: float = SCS_LIMIT) -> Iterator[Row]:
     runs = {gap: Runs() for gap in GAPS}
     tight = peer_names[:1] if effort.tight_peers else ()
-    others = {gap: Peers(gap, peer_names if gap == GAPS[0] else tight) for gap in GAPS}
+    others = {gap: Peers(gap, peer_names if gap == GAPS[0] else tight, time_limit)
+              for gap in GAPS}
     builds: list[float] = []
+    # All over the row, so that a busy minute hits all alike.
     turns = 1 if sum(size) >= 2 * SLOW_FROM else effort.peer_runs
+    stride = max(1, effort.runs // turns)
     ours, theirs, antennas = 0.0, 0.0, 0
     for turn, scene in enumerate(islice(scenes, effort.runs)):
         if turn >= 2 and ours > effort.seconds:
@@ -121,46 +140,81 @@ def _cold(effort: Effort, size: tuple[int, int], name: str, scenes: Iterable[Sce
             runs[gap].add(solve(problem, DESIGNS[DESIGN], gap, None))
         done = time.monotonic()
         ours += done - begun
-        if peer_names and turn < turns and theirs < effort.peer_seconds:
-            _run_peers(build_problem(scene), others)
+        if peer_names and turn % stride == 0 and theirs < effort.peer_seconds:
+            _run_peers(build_problem(scene), others, runs)
             theirs += time.monotonic() - done
     for gap in GAPS:
         yield {**runs[gap].row(size, antennas, 'cold', gap), 'scenes': name,
                'build_p50_ms': milliseconds(builds)['p50_ms'], 'peers': others[gap].rows()}
 
 
-def _run_peers(problem: Problem, others: dict[float, Peers]) -> None:
+def _run_peers(problem: Problem, others: dict[float, Peers], runs: dict[float, Runs]) -> None:
     bound = DESIGNS[DESIGN].solve(problem, REFERENCE_GAP, None).bound
-    for peers in others.values():
-        peers.run(problem, bound)
+    for gap, peers in others.items():
+        peers.run(problem, bound, runs[gap].times[-1])
 
 
 def warm_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
               sizes: Sequence[tuple[int, int]] = SIZES[:5]) -> Iterator[Row]:
     """
-    Solve one scene after the other on moving bodies, a cold solve of the same beside each.
+    Start from the solution of the scene before, and from that of a prediction of this scene.
 
-    A size at which the cycle never starts from an earlier solution gives no row.
+    Beside each a cold solve of the same scene, with the same beams, repair and certificate.
     """
     for size in sizes:
         motion = motions.get(size) or walking(SEED, *size)
         for gap in GAPS:
-            warm, cold, started_warm, antennas = Runs(), Runs(), 0, 0
-            settings = DesignSettings(DESIGN, gap, None, 1.0 / PERIOD)
-            for scene, cycle, first in paced(_stretches(motion, settings, effort), effort.runs,
-                                             effort.seconds):
-                solution = cycle.step(scene)
-                if first or solution.quality is Quality.FALLBACK:
-                    continue
+            kinds = {'previous': Runs(), 'predicted': Runs()}
+            cold, warm, antennas = Runs(), dict.fromkeys(kinds, 0), 0
+            for scene, starts in paced(_with_starts(motion, effort), effort.runs, effort.seconds):
                 antennas = len(scene.transmit_array)
-                started_warm += solution.warm
-                warm.add(solution)
-                cold.add(solve(build_problem(scene), DESIGNS[DESIGN], gap, None))
-            if started_warm:
-                yield {**warm.row(size, antennas, 'warm', gap), 'scenes': motion.name,
-                       'period_ms': 1e3 * PERIOD, 'started_warm': started_warm,
-                       'cold_p50_ms': milliseconds(cold.times)['p50_ms'],
-                       'cold_iterations_p50': float(np.median(cold.iterations))}
+                try:
+                    paths = {kind: minimise_crb(build_problem(start), gap).path
+                             for kind, start in starts.items()}
+                    if not cold.times:
+                        _timed(scene, gap, paths['previous'], Runs())
+                    _timed(scene, gap, None, cold)
+                    for kind, path in paths.items():
+                        warm[kind] += _timed(scene, gap, path, kinds[kind])
+                except NfIsacError:
+                    # A scene whose SINRs cannot be met; all of it or nothing.
+                    continue
+            for kind, runs in kinds.items():
+                if runs.times and warm[kind]:
+                    yield {**runs.row(size, antennas, 'warm', gap),
+                           'bench': 'solve' if kind == 'previous' else 'solve-ahead',
+                           'start': kind, 'scenes': motion.name, 'period_ms': 1e3 * PERIOD,
+                           'started_warm': warm[kind],
+                           'cold_p50_ms': milliseconds(cold.times)['p50_ms'],
+                           'cold_iterations_p50': float(np.median(cold.iterations))}
+
+
+def _timed(scene: Scene, gap: float, path: Path | None, runs: Runs) -> bool:
+    """Solve and finish a scene from a path or from nothing; tell whether it started warm."""
+    problem = build_problem(scene)
+    started = time.perf_counter()
+    point = minimise_crb(problem, gap, earlier=path)
+    beams = repaired(problem, point.covariance, point.parts)
+    tangent = tangent_weights(problem, beams.covariance)
+    bound = max(crb_bound(problem, weights, point.multipliers)
+                for weights in (point.weights, tangent) if weights is not None)
+    taken = time.perf_counter() - started
+    evaluated = evaluate(problem, DESIGNS[DESIGN], Outcome(beams, bound, point.iterations), gap)
+    runs.add(replace(evaluated, times_ms={'solve': 1e3 * taken, 'beams': 0.0}))
+    return point.warm
+
+
+def _with_starts(motion: Motion, effort: Effort) -> Iterator[tuple[Scene, dict[str, Scene]]]:
+    """Scenes all over a motion; the scene before each, and what one would have predicted then."""
+    golden = (np.sqrt(5.0) - 1.0) / 2.0
+    for i in range(2 * effort.runs):
+        now = motion.length * (golden * i % 1.0)
+        scene, last, before = (
+            motion.at(now - back) if now >= back else None
+            for back in (0.0, PERIOD, PERIOD + VELOCITY_TIME))
+        if scene and last and before and feasible(scene) and feasible(last):
+            yield scene, {'previous': last,
+                          'predicted': extrapolated(before, last, PERIOD / VELOCITY_TIME)}
 
 
 def _stretches(motion: Motion, settings: DesignSettings,

@@ -14,7 +14,7 @@ from nf_isac_ros.bench import building, cycling, machine, solving
 from nf_isac_ros.bench.peers import Attempt, Ladder, Peer, Peers, certified_gaps, reference
 from nf_isac_ros.bench.report import markdown
 from nf_isac_ros.bench.sampling import TINY, milliseconds, paced
-from nf_isac_ros.bench.scenes import feasible, random_scenes, walking
+from nf_isac_ros.bench.scenes import extrapolated, feasible, random_scenes, walking
 from nf_isac_ros.bench.session import PARTS, RESULTS, write
 from nf_isac_ros.bench_command import PARTS as COMMAND_PARTS
 from nf_isac_ros.bench_command import PEERS as COMMAND_PEERS
@@ -113,7 +113,9 @@ def test_table_has_the_numbers_and_ratios_of_the_results():
            'gap_required': 1e-3, 'gap_max': 2e-3, 'iterations_p50': 5, 'iterations_max': 6,
            'p50_ms': 1.25, 'p99_ms': 2.5, 'max_ms': 3.75, 'runs': 7, 'scenes': 'random',
            'build_p50_ms': 0.5, 'beams_p50_ms': 0.25,
-           'peers': {'clarabel_compact': {'p50_ms': 50.0, 'with_build_p50_ms': 62.5, 'runs': 3}}}
+           'peers': {'clarabel_compact': {
+               'p50_ms': 50.0, 'with_build_p50_ms': 62.5, 'ratio_p50': 40.0,
+               'with_build_ratio_p50': 50.0, 'runs': 3}}}
     text = markdown({
         'machine': {'cpu': 'a cpu', 'cores': 2, 'memory_gib': 8, 'system': 'Linux',
                     'architecture': 'x', 'python': '3', 'blas': ['b'], 'load_start': [0, 0, 0],
@@ -167,6 +169,25 @@ def test_bodies_walk_at_the_speed_of_people():
         assert 0.3 < np.linalg.norm(b.position - a.position) / 0.02 < 1.5
 
 
+def test_extrapolation_goes_straight_on():
+    motion = walking(1, 1, 1)
+    before, now = motion.at(1.0), motion.at(1.1)
+    ahead = extrapolated(before, now, 0.5)
+    for a, b, c in zip(before.targets + before.users, now.targets + now.users,
+                       ahead.targets + ahead.users):
+        np.testing.assert_allclose(c.position, 1.5 * b.position - 0.5 * a.position)
+
+
+def test_warm_rows_name_their_start_and_a_cold_time(results):
+    warm = [row for row in results['rows'] if row.get('mode') == 'warm']
+    assert {row.get('start') for row in warm if row['bench'].startswith('solve')} <= {
+        'previous', 'predicted'}
+    for row in warm:
+        if row['bench'].startswith('solve'):
+            assert row['cold_p50_ms'] > 0
+            assert row['gap_max'] <= row['gap_required']
+
+
 def test_percentiles_are_those_of_the_samples():
     found = milliseconds(list(range(101)))
     assert [found[name] for name in TIMES] == [50.0, 99.0, 100.0]
@@ -195,11 +216,12 @@ def test_a_peer_counts_with_its_loosest_sufficient_tolerance():
 
 def test_of_the_variants_of_a_peer_the_fastest_counts():
     peer = Peer()
-    peer.add([(10.0, Attempt(5.0, 6.0, 1e-4)), None, (1.0, Attempt(3.0, 9.0, 2e-4))])
-    peer.add([None, None])
+    peer.add([(10.0, Attempt(5.0, 6.0, 1e-4)), None, (1.0, Attempt(3.0, 9.0, 2e-4))], 0.5)
+    peer.add([None, None], 0.5)
     row = peer.row()
     assert (row['p50_ms'], row['with_build_p50_ms'], row['gap_max']) == (3.0, 9.0, 2e-4)
     assert (row['runs'], row['not_certified']) == (1, 1)
+    assert (row['ratio_p50'], row['with_build_ratio_p50']) == (6.0, 18.0)
 
 
 def test_peers_are_certified_like_ours():
@@ -213,8 +235,8 @@ def test_peers_are_certified_like_ours():
 def test_a_bound_that_is_too_high_for_a_peer_is_noticed():
     # (SDR1.3) is judged by our bound: one far below its value leaves a gap that nothing closes.
     problem = build_problem(next(random_scenes(4, 1, 1, 16)))
-    peers = Peers(1e-3, ('clarabel_sdr13',))
-    peers.run(problem, 0.0)
+    peers = Peers(1e-3, ('clarabel_sdr13',), 10.0)
+    peers.run(problem, 0.0, 1.0)
     assert peers.rows()['clarabel_sdr13']['not_certified'] == 1
 
 
