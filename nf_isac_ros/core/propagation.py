@@ -80,7 +80,7 @@ def write_conjugate_responses(axes: Real, points: Real, wavelength: float, names
         If a point lies within a wavelength of an element.
 
     """
-    axes = np.ascontiguousarray(axes)
+    axes, points = _constant(axes), _constant(points)
     for k, point in enumerate(points):
         if _wave(axes, point, wavelength, rows[k].view(float)):
             _distances(axes.T, points, wavelength, names)
@@ -109,13 +109,25 @@ def write_decorrelated(axes: Real, points: Real, wavelength: float, names: Seque
         If a point lies within a wavelength of an element.
 
     """
-    axes, n = np.ascontiguousarray(axes), len(points)
+    axes, points, n = _constant(axes), _constant(points), len(points)
     write_conjugate_responses(axes, points, wavelength, names, rows[:n])
     means = np.empty((4, 3))
     for k, point in enumerate(points):
         _means(axes, point, means)
         _tangents(axes, point, wavelength, means, rows[k].view(float), rows[n + k].view(float),
                   rows[2 * n + k].view(float), rows[3 * n + k].view(float))
+
+
+def _constant(array: Real) -> Real:
+    """Contiguous, read-only view: one type for the kernels, whatever the caller has."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def warm_up() -> None:
+    """Compile or load the kernels, so that the first call does not."""
+    responses(np.zeros((1, 3)), np.ones((1, 3)), 1.0)
 
 
 @compiled_sum
