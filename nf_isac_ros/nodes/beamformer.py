@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 import math
 from pathlib import Path
+import sys
 import time
 import traceback
 from types import SimpleNamespace
@@ -35,7 +36,7 @@ from nf_isac_ros.nodes.designer import Designer, Job, Outputs
 from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
 from nf_isac_ros.nodes.inputs import PoseInputs
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values, watch
-from nf_isac_ros.nodes.qos import overridable
+from nf_isac_ros.nodes.qos import NO_EVENTS_OUT, overridable
 from nf_isac_ros.nodes.spin import run
 
 PARAMETERS = (
@@ -67,6 +68,9 @@ MAX_AUTOMATIC_LEASE = 1.5
 JOIN_TIMEOUT = 2.0
 # After this the middleware need not deliver beams any more; what counts is their lease [s].
 LIFESPAN = 1.0
+
+# How long the solver thread may have to wait for the interpreter while messages are taken [s].
+SWITCH_INTERVAL = 0.5e-3
 
 REPORTS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 STATIC = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -151,7 +155,8 @@ class BeamformerNode(LifecycleNode):
 
     def _publisher(self, kind: Any, topic: str, qos: QoSProfile) -> Publisher:
         return self.create_lifecycle_publisher(
-            kind, topic, qos, qos_overriding_options=overridable())
+            kind, topic, qos, event_callbacks=NO_EVENTS_OUT,
+            qos_overriding_options=overridable())
 
     def _publish_transforms(self, deployment: Deployment) -> None:
         try:
@@ -326,4 +331,5 @@ class BeamformerNode(LifecycleNode):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until it is told to end."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
     return run(BeamformerNode, argv)

@@ -17,7 +17,7 @@ from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.tracking import ChannelStore, PoseSample, Role, TrackStore
 from nf_isac_ros.files.deployment import BodySettings, Deployment
 from nf_isac_ros.nodes.diagnostics import Counts
-from nf_isac_ros.nodes.qos import TRACKS, overridable
+from nf_isac_ros.nodes.qos import NO_EVENTS_IN, TRACKS, overridable
 
 
 class InputError(NfIsacError):
@@ -99,7 +99,7 @@ class PoseInputs:
         for topic, (kind, read) in readers.items():
             self._subscriptions.append(node.create_subscription(
                 kind, topic, self._guarded(topic, read), TRACKS,
-                qos_overriding_options=overridable()))
+                event_callbacks=NO_EVENTS_IN, qos_overriding_options=overridable()))
 
     def destroy(self) -> None:
         """End all subscriptions."""

@@ -1,5 +1,6 @@
 """Qualities of service of this package's topics; each may be overridden by parameter."""
 
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -11,6 +12,12 @@ BEAMS_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 RADIO_STATUS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                           durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+# rclpy's own callbacks warn when the other side has another type or quality of service; so does
+# the other side. A node that takes hundreds of messages a second spends more than half of its
+# executor's time on waiting for these events.
+NO_EVENTS_IN = SubscriptionEventCallbacks(use_default_callbacks=False)
+NO_EVENTS_OUT = PublisherEventCallbacks(use_default_callbacks=False)
 
 
 def overridable() -> QoSOverridingOptions:

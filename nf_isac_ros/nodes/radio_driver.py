@@ -15,12 +15,13 @@ from nf_isac_msgs.msg import Beamformer, RadioStatus, TrackArray
 from nf_isac_ros.conversions.adapters import read_track_array
 from nf_isac_ros.conversions.messages import count_messages, header, user_status_messages
 from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.propagation import warm_up
 from nf_isac_ros.core.solution import UserReport
 from nf_isac_ros.core.tracking import Role, TrackState, TrackStore
 from nf_isac_ros.files.deployment import load_deployment
 from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values
-from nf_isac_ros.nodes.qos import BEAMS_IN, RADIO_STATUS, TRACKS, overridable
+from nf_isac_ros.nodes.qos import BEAMS_IN, NO_EVENTS_IN, RADIO_STATUS, TRACKS, overridable
 from nf_isac_ros.nodes.spin import run
 from nf_isac_ros.radio.backends import BACKENDS
 from nf_isac_ros.radio.base import Backend
@@ -74,6 +75,8 @@ class RadioDriver(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make the backend, publishers and subscriptions; FAILURE if the backend cannot be."""
         deployment = self._deployment
+        # Now, not while beams are on the air.
+        warm_up()
         try:
             self._backend = BACKENDS[self._settings.backend](
                 deployment.transmit_array, deployment.radio)
@@ -85,6 +88,7 @@ class RadioDriver(LifecycleNode):
         beams = self.create_subscription(Beamformer, 'beamformer', self._on_beams, BEAMS_IN,
                                          qos_overriding_options=overridable())
         truth = self.create_subscription(TrackArray, 'truth/users', self._on_truth, TRACKS,
+                                         event_callbacks=NO_EVENTS_IN,
                                          qos_overriding_options=overridable())
         arm = self.create_service(SetBool, 'radio/arm', self._on_arm)
         # On the steady clock: a stopped /clock is something to report.
