@@ -133,11 +133,11 @@ def orthogonal_factor(weights: Complex) -> tuple[NDArray[np.complex128], Vector]
         largest are rounding and left out.
 
     """
-    left, singular, _ = np.linalg.svd(
-        np.asarray(weights, dtype=np.complex128), full_matrices=False)
-    eigenvalues = singular ** 2
-    kept = eigenvalues > 1e-12 * eigenvalues.max(initial=0.0)
-    return left[:, kept] * singular[kept], eigenvalues[kept]
+    weights = np.asarray(weights, dtype=np.complex128)
+    # R_X and the small Gram matrix have the same eigenvalues, but for zeros.
+    eigenvalues, vectors = np.linalg.eigh(weights.conj().T @ weights)
+    kept = np.flatnonzero(eigenvalues > 1e-12 * eigenvalues.max(initial=0.0))[::-1]
+    return weights @ vectors[:, kept], eigenvalues[kept]
 
 
 @dataclass(frozen=True)
