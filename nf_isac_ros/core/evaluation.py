@@ -66,7 +66,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         power=_square(weights), power_limit=power,
         covariance_eigenvalues=np.maximum(
             np.linalg.eigvalsh(reduced @ reduced.conj().T)[::-1], 0.0) * power,
-        subspace_dimension=problem.dimension, iterations=outcome.iterations,
+        subspace_dimension=problem.dimension, iterations=outcome.iterations, warm=outcome.warm,
         times_ms=dict(times_ms or {}))
 
 

@@ -23,12 +23,18 @@ class Outcome:
         Certified bound on the objective of any feasible design; NaN if there is none.
     iterations : int
         Of the solver.
+    warm : bool
+        The solver was started from an earlier problem.
 
     """
 
     beams: ReducedBeams
     bound: float
     iterations: int = 0
+    warm: bool = False
+
+
+Solve = Callable[[Problem, float, 'float | None'], Outcome]
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,15 @@ class Design:
         (problem, gap, budget in s or None) -> Outcome; raises InfeasibleError, SolverError.
     objective : callable
         (problem, target reports, user reports) -> value, recomputed from what the beams achieve.
+    remembering : callable or None
+        Makes a `solve` that begins each problem where the one before ended; None: there is nothing
+        to remember.
 
     """
 
     name: str
     minimise: bool
     needs_targets: bool
-    solve: Callable[[Problem, float, float | None], Outcome]
+    solve: Solve
     objective: Callable[[Problem, Sequence[TargetReport], Sequence[UserReport]], float]
+    remembering: Callable[[], Solve] | None = None

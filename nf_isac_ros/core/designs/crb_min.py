@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.solvers.clarabel_ import CompactPoint, solve_crb
-from nf_isac_ros.core.solvers.interior_point import InteriorPoint, minimise_crb
+from nf_isac_ros.core.solvers.interior_point import InteriorPoint, Path, minimise_crb
 from nf_isac_ros.core.starting_point import users_first_beams
 
 Complex = NDArray[np.complex128]
@@ -49,27 +50,39 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     (P1) and (SDR1.3) of Hua, Xu, Zhang; rank-one beams by Proposition 3.
 
     """
-    attempts: list[Outcome] = []
-    for method in (_by_interior_point, _by_clarabel):
-        try:
-            attempts.append(method(problem, gap, budget))
-        except SolverError:
-            # Users with one and the same channel, thresholds at the very edge of infeasibility.
-            continue
-        if budget is not None or _gap(problem, attempts[-1]) <= gap:
-            break
-    if not attempts:
-        raise SolverError('neither the interior-point method nor Clarabel gave a usable point')
-    return min(attempts, key=lambda outcome: _gap(problem, outcome))
+    return WarmStarted()(problem, gap, budget)
+
+
+class WarmStarted:
+    """The same, begun where the problem before ended."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+
+    def __call__(self, problem: Problem, gap: float, budget: float | None = None) -> Outcome:
+        """Solve a problem; arguments, result and errors as for `solve`."""
+        attempts: list[Outcome] = []
+        for method in (self._by_interior_point, _by_clarabel):
+            try:
+                attempts.append(method(problem, gap, budget))
+            except SolverError:
+                # Users with one and the same channel, thresholds at the edge of infeasibility.
+                continue
+            if budget is not None or _gap(problem, attempts[-1]) <= gap:
+                break
+        if not attempts:
+            raise SolverError('neither the interior-point method nor Clarabel gave a usable point')
+        return min(attempts, key=lambda outcome: _gap(problem, outcome))
+
+    def _by_interior_point(self, problem: Problem, gap: float, budget: float | None) -> Outcome:
+        point = minimise_crb(problem, gap, budget, earlier=self._path)
+        self._path = point.path
+        return replace(_outcome(problem, point), warm=point.warm)
 
 
 def _gap(problem: Problem, outcome: Outcome) -> float:
     achieved = problem.objective(outcome.beams.covariance)
     return (achieved - outcome.bound) / achieved if np.isfinite(achieved) else np.inf
-
-
-def _by_interior_point(problem: Problem, gap: float, budget: float | None) -> Outcome:
-    return _outcome(problem, minimise_crb(problem, gap, budget))
 
 
 def _by_clarabel(problem: Problem, gap: float, budget: float | None) -> Outcome:
@@ -114,4 +127,4 @@ def objective(problem: Problem, targets: Sequence[TargetReport],
         for target, report in zip(problem.scene.targets, targets, strict=True)))
 
 
-DESIGN = Design('crb-min', True, True, solve, objective)
+DESIGN = Design('crb-min', True, True, solve, objective, WarmStarted)
