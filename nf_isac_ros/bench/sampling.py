@@ -49,7 +49,7 @@ class Effort:
 
 
 FULL = Effort('full', 300, 20.0, 15, 30.0, True, 20.0, 20_000)
-QUICK = Effort('quick', 30, 2.5, 2, 3.0, False, 4.0, 500)
+QUICK = Effort('quick', 30, 2.5, 2, 3.0, False, 3.0, 500)
 # For tests: the harness, not the numbers.
 TINY = Effort('tiny', 3, 0.2, 1, 0.2, True, 0.5, 5)
 
