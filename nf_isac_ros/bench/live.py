@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 import os
@@ -65,15 +65,16 @@ class Measured:
     ----------
     log : RunLog
         With the status of each cycle.
-    received : list of float
-        From the stamp of the newest pose to the receipt of the beams made from it [ms].
+    received : list of (float, float)
+        Stamp of the newest pose behind each beams that were received, and the time from then to
+        the receipt [s, ms].
     before, after : int
         Memory of the beamformer at the ends of the window [bytes].
 
     """
 
     log: RunLog
-    received: list[float]
+    received: list[tuple[float, float]]
     before: int
     after: int
 
@@ -87,6 +88,25 @@ def design_stamp(message: bytes) -> float:
     return float(seconds) + 1e-9 * float(nanoseconds)
 
 
+def first_beams(received: Iterable[tuple[float, float]]) -> list[float]:
+    """
+    Latency of the first beams that know a pose.
+
+    Later ones that still know no newer pose say how far apart the poses are, not how fast
+    the beams follow them.
+
+    Parameters
+    ----------
+    received : iterable of (float, float)
+        Stamp of the newest pose [s] and latency [ms], in the order of receipt.
+
+    """
+    first: dict[float, float] = {}
+    for stamp, latency in received:
+        first.setdefault(stamp, latency)
+    return list(first.values())
+
+
 class Listener:
     """
     Hears beams and status, and does next to nothing: the cores belong to the nodes.
@@ -95,7 +115,7 @@ class Listener:
     """
 
     def __init__(self, log: RunLog) -> None:
-        self.received: list[float] = []
+        self.received: list[tuple[float, float]] = []
         self._log = log
         self._context = rclpy.Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
@@ -121,7 +141,8 @@ class Listener:
         self._context.try_shutdown()
 
     def _on_beams(self, message: bytes) -> None:
-        self.received.append(1e3 * (time.time() - design_stamp(message)))
+        stamp = design_stamp(message)
+        self.received.append((stamp, 1e3 * (time.time() - stamp)))
 
     def _on_status(self, message: Any) -> None:
         self._log.add('status', message, time.time())
@@ -235,9 +256,10 @@ def _row(source: Source, rate: float, budget: float, measured: Measured) -> Row:
         'users': sum(body.role == USER for body in designs[-1].bodies),
         'seconds': round(log.end - log.begin, 1), 'cycles': len(designs),
         'rate_reached_hz': number(len(designs) / (log.end - log.begin)),
-        **milliseconds([record.pose_to_beam_ms for record in with_beams]),
+        **milliseconds(first_beams(measured.received)),
+        'every_beam': milliseconds([record.pose_to_beam_ms for record in with_beams]),
         'cycle': milliseconds(cycles),
-        'received': milliseconds(measured.received),
+        'poses': len(first_beams(measured.received)),
         'stages_p50_ms': _stages(with_beams),
         'deadline_misses': late + overruns, 'cycles_late': late, 'scenes_overwritten': overruns,
         'status_lost': begun - overruns - len(designs),

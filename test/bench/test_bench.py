@@ -251,3 +251,9 @@ def test_stamp_is_read_from_the_bytes_of_a_message(frame):
     message.design_stamp.sec, message.design_stamp.nanosec = 1_700_000_000, 250_000_000
     message.weights = [1.0] * 8
     assert design_stamp(serialization.serialize_message(message)) == 1_700_000_000.25
+
+
+def test_a_pose_counts_with_the_first_beams_that_know_it():
+    pytest.importorskip('rclpy')
+    from nf_isac_ros.bench.live import first_beams
+    assert first_beams([(1.0, 5.0), (1.0, 15.0), (2.0, 6.0), (2.0, 9.0)]) == [5.0, 6.0]
