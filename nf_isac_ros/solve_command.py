@@ -31,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                     'early), 1 the solver failed, 2 bad input, 3 the SINRs cannot be met.')
     parser.add_argument('scene', type=Path, help='scene file, JSON or YAML')
     parser.add_argument('--design', default='crb-min', metavar='NAME',
-                        help='crb-min (default), sinr-max, isotropic, users-first')
+                        help='crb-min (default), zero-forcing, sinr-max, isotropic, users-first')
     parser.add_argument('--out', type=Path, metavar='RESULT.json',
                         help='result file (default: standard output)')
     parser.add_argument('--weights', type=Path, metavar='WEIGHTS.npz',

@@ -38,7 +38,7 @@ EXTENDED_LATER = 'extended targets are not available yet'
 
 # Names that the format of scene files knows and that no release designs yet.
 PLANNED_DESIGNS = (
-    'crb-min-full', 'max-min-illumination', 'max-min-echo', 'zero-forcing', 'extended-crb-min',
+    'crb-min-full', 'max-min-illumination', 'max-min-echo', 'extended-crb-min',
     'extended-zero-forcing', 'extended-zero-forcing-sets', 'average', 'average-null')
 
 
