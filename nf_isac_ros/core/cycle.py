@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+import logging
+from statistics import median
 import time
 
 import numpy as np
 
 from nf_isac_ros.core.arrays import AntennaArray, planar_elements
-from nf_isac_ros.core.designs import DESIGNS, Design
+from nf_isac_ros.core.beams import ReducedBeams
+from nf_isac_ros.core.certificate import crb_bound, tangent_weights
+from nf_isac_ros.core.designs import DESIGNS, Design, Outcome, Solve
+from nf_isac_ros.core.designs.zero_forcing import ZeroForcing
 from nf_isac_ros.core.evaluation import evaluate
-from nf_isac_ros.core.exceptions import InfeasibleError, SceneError, SolverError
+from nf_isac_ros.core.exceptions import InfeasibleError, NfIsacError, SceneError, SolverError
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import PointTarget, Radio, Scene, SensingNoise, User
 from nf_isac_ros.core.solution import Quality, Solution
@@ -22,6 +28,27 @@ from nf_isac_ros.core.solvers import interior_point
 MAX_FULL_RANK_ELEMENTS = 64
 # A required SINR is met if it is missed by no more than this.
 SINR_TOLERANCE_DB = 1e-6
+
+# Names of rungs: the design that is always there in time, and the last beams once more.
+ZERO_FORCING = 'zero-forcing'
+PREVIOUS = 'previous-beams'
+# Designs that end early when the time is up.
+INTERRUPTED = ('crb-min',)
+# An early design with a wider gap than this is compared with zero forcing, which loses about two
+# per cent.
+EARLY_GAP = 1e-2
+# Time kept back for that [s], until it is known; and the largest part of the budget that may be.
+INITIAL_RESERVE = 0.5e-3
+MAX_RESERVE = 0.25
+# Less than this part of the time that a design usually takes is not worth beginning it.
+WORTHWHILE = 0.5
+# Cycles that this is judged by; a design that did not end counts as so much longer, and is tried
+# again after so many cycles.
+RECENT = 20
+UNFINISHED = 2.5
+RETRY_AFTER = 10
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +66,8 @@ class DesignSettings:
         Time for one step [s]; None: as long as it takes.
     rate : float
         Designs per second that the caller aims for [Hz].
+    deadline_fallback : bool
+        Go over to zero forcing where the budget is too short for the design.
 
     """
 
@@ -46,6 +75,7 @@ class DesignSettings:
     gap: float = 1e-3
     budget: float | None = None
     rate: float = 50.0
+    deadline_fallback: bool = True
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -76,26 +106,49 @@ def warm_up() -> float:
     array = AntennaArray(planar_elements(4, 4, 0.5))
     radio = Radio(wavelength=1.0, power=1.0, symbols=1, user_noise=1e-4,
                   sensing_noise=SensingNoise(power=1e-4))
-    DesignCycle(DesignSettings()).step(Scene(
+    scene = Scene(
         array, array, radio, (PointTarget('t', np.array([1.0, 2.0, 5.0])),),
-        (User('u', 0.0, np.array([-2.0, 1.0, 5.0])),)))
+        (User('u', 0.0, np.array([-2.0, 1.0, 5.0])),))
+    for name in ('crb-min', ZERO_FORCING):
+        cycle = DesignCycle(DesignSettings(name))
+        for _ in range(2):
+            # The second time it has something to remember.
+            cycle.step(scene)
     return time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class _Previous:
+    """Beams that went out, and for whom."""
+
+    bodies: tuple[object, ...]
+    solution: Solution
 
 
 class DesignCycle:
     """
     Designs for one scene after the other and falls back in a stated order.
 
-    The order: the design that was asked for; if its solver fails, least power for the users and
-    sensing in their null space; if the required SINRs cannot be met, the largest common scale of
-    them; without any body, no beams. What a step falls back to, and why, is in the solution.
+    The rungs: the design that was asked for, which may end early; zero forcing; least power for
+    the users and sensing in their null space; the previous beams, rescaled; no beams. If the
+    required SINRs cannot be met at all: the largest common scale of them. What a step falls back
+    to, and why, is in the solution.
     """
 
     def __init__(self, settings: DesignSettings) -> None:
         self.settings = settings
+        self._solvers: dict[str, Solve] = {}
+        self._previous: _Previous | None = None
+        # By numbers of bodies: how long designs took that came to an end.
+        self._recent: dict[tuple[int, int], deque[float]] = {}
+        self._reserve = INITIAL_RESERVE
 
     def reset(self) -> None:
         """Forget earlier scenes, after a jump of the clock."""
+        self._solvers.clear()
+        self._previous = None
+        self._recent.clear()
+        self._reserve = INITIAL_RESERVE
 
     def step(self, scene: Scene, budget: float | None = None,
              now: Callable[[], float] = time.perf_counter) -> Solution:
@@ -113,7 +166,8 @@ class DesignCycle:
         Returns
         -------
         Solution
-            Of quality MUTE, without beams, if there is no body to design for.
+            Of quality MUTE, without beams, if there is no body to design for, or if every rung
+            gave way.
 
         Raises
         ------
@@ -128,27 +182,156 @@ class DesignCycle:
         problem = build_problem(scene)
         built = now()
         budget = self.settings.budget if budget is None else budget
-        left = None if budget is None else max(budget - (built - started), 0.0)
-        solution = _labelled(problem, self._design(problem, left))
+        deadline = None if budget is None else started + budget
+        solution = _labelled(problem, self._descend(problem, deadline, now))
         if solution.design == 'isotropic' and len(scene.transmit_array) <= MAX_FULL_RANK_ELEMENTS:
             solution = full_rank_isotropic(solution)
+        if solution.quality is not Quality.MUTE and solution.design != PREVIOUS:
+            self._previous = _Previous(_bodies(scene), solution)
         return replace(
             solution, times_ms={'channels': 1e3 * (built - started), **solution.times_ms})
 
-    def _design(self, problem: Problem, budget: float | None) -> Solution:
-        design = DESIGNS[self.settings.name]
-        if design.needs_targets and not problem.scene.targets:
-            design = DESIGNS['sinr-max']
+    def _descend(self, problem: Problem, deadline: float | None,
+                 now: Callable[[], float]) -> Solution:
+        """Climb down the rungs until one bears."""
+        wanted = DESIGNS[self.settings.name]
+        if wanted.needs_targets and not problem.scene.targets:
+            wanted = DESIGNS['sinr-max']
+        rungs = [name for name in (ZERO_FORCING, 'users-first')
+                 if problem.scene.targets and name != wanted.name]
+        reason = ''
+        if self._too_short(wanted, problem, deadline, now):
+            reason = 'short-budget'
+        else:
+            rungs.insert(0, wanted.name)
+        while rungs:
+            name = rungs.pop(0)
+            try:
+                if name == wanted.name:
+                    return self._wanted(problem, wanted, deadline, now)
+                left = None if deadline is None else max(deadline - now(), 0.0)
+                solution, _ = self._run(problem, DESIGNS[name], left, now)
+                return replace(solution, quality=Quality.FALLBACK, reason=reason)
+            except SceneError:
+                raise
+            except InfeasibleError as error:
+                reason, rungs = error.reason, [] if name == 'sinr-max' else ['sinr-max']
+            except Exception as error:
+                # A defect of a solver must not cost the users their beams.
+                reason = reason or _reason(error, name)
         try:
-            return solve(problem, design, self.settings.gap, budget)
-        except InfeasibleError as error:
-            return self._fallback(problem, 'sinr-max', error.reason)
-        except SolverError as error:
-            return self._fallback(problem, 'users-first', error.reason)
+            previous = self._rescaled(problem)
+        except Exception as error:
+            reason, previous = reason or _reason(error, PREVIOUS), None
+        if previous is None:
+            return mute(problem.scene, self.settings.name, reason)
+        return replace(previous, quality=Quality.FALLBACK, reason=reason)
 
-    def _fallback(self, problem: Problem, name: str, reason: str) -> Solution:
-        solution = solve(problem, DESIGNS[name], self.settings.gap, None)
-        return replace(solution, quality=Quality.FALLBACK, reason=reason)
+    def _wanted(self, problem: Problem, design: Design, deadline: float | None,
+                now: Callable[[], float]) -> Solution:
+        """Design as asked for; where it ended too early, the better of that and zero forcing."""
+        left = None if deadline is None else max(deadline - now(), 0.0)
+        switching = design.name in INTERRUPTED and self.settings.deadline_fallback
+        if left is not None and switching:
+            left -= min(self._reserve, MAX_RESERVE * left)
+        started = now()
+        solution, outcome = self._run(problem, design, left, now)
+        if design.name not in INTERRUPTED:
+            return solution
+        took = now() - started
+        recent = self._recent.setdefault(_size(problem), deque(maxlen=RECENT))
+        if left is None or solution.gap <= max(self.settings.gap, EARLY_GAP):
+            recent.append(took)
+            zero_forcing = self._solver(DESIGNS[ZERO_FORCING])
+            if isinstance(zero_forcing, ZeroForcing):
+                zero_forcing.remember(problem, outcome.beams)
+            return solution
+        # What it would have taken is not known; it is more than that.
+        recent.extend([UNFINISHED * took] * RETRY_AFTER)
+        if not switching:
+            return solution
+        try:
+            lesser, _ = self._run(problem, DESIGNS[ZERO_FORCING],
+                                  max((deadline or 0.0) - now(), 0.0), now)
+        except NfIsacError:
+            # It cannot serve these users; the early design does.
+            return solution
+        bound = float(np.fmax(solution.bound, lesser.bound))
+        better = min(solution, lesser, key=lambda either: either.objective)
+        better = replace(better, bound=bound, gap=abs(better.objective - bound) / better.objective)
+        if better.design == design.name:
+            return better
+        return replace(better, quality=Quality.FALLBACK, reason='budget-exhausted')
+
+    def _too_short(self, design: Design, problem: Problem, deadline: float | None,
+                   now: Callable[[], float]) -> bool:
+        """Whether the time left would be wasted on a design that can be interrupted."""
+        if (deadline is None or design.name not in INTERRUPTED
+                or not self.settings.deadline_fallback):
+            return False
+        recent = self._recent.get(_size(problem))
+        if not recent or deadline - now() - self._reserve >= WORTHWHILE * median(recent):
+            return False
+        # Old times are forgotten, so that the design gets another chance.
+        recent.popleft()
+        return True
+
+    def _solver(self, design: Design) -> Solve:
+        """Solver of a design, with its memory of earlier scenes if it has one."""
+        if design.remembering is None:
+            return design.solve
+        if design.name not in self._solvers:
+            self._solvers[design.name] = design.remembering()
+        return self._solvers[design.name]
+
+    def _run(self, problem: Problem, design: Design, budget: float | None,
+             now: Callable[[], float]) -> tuple[Solution, Outcome]:
+        started = now()
+        outcome = self._solver(design)(problem, self.settings.gap, budget)
+        solution = _evaluated(problem, design, outcome, self.settings.gap, started, now)
+        if design.name == ZERO_FORCING:
+            self._reserve = now() - started
+        return solution, outcome
+
+    def _rescaled(self, problem: Problem) -> Solution | None:
+        """
+        Previous beams on the new channels, with full power; None if there are none for the bodies.
+
+        What reaches nobody is left out. What they still do for users and targets is recomputed.
+        """
+        previous = self._previous
+        if previous is None or previous.bodies != _bodies(problem.scene):
+            return None
+        lower = problem.basis.conj().T
+        beams = ReducedBeams(
+            lower @ previous.solution.communication, lower @ previous.solution.sensing)
+        if not 0.0 < beams.power < np.inf:
+            return None
+        beams = beams.with_full_power()
+        weights = tangent_weights(problem, beams.covariance) if problem.scene.targets else None
+        bound = np.nan if weights is None else crb_bound(
+            problem, weights, np.zeros(len(problem.sinr)))
+        design = replace(DESIGNS['crb-min'], name=PREVIOUS)
+        return evaluate(problem, design, Outcome(beams, bound), self.settings.gap)
+
+
+def _bodies(scene: Scene) -> tuple[object, ...]:
+    """What has to be the same for beams to be used again."""
+    return (scene.transmit_array.layout_hash, tuple(target.id for target in scene.targets),
+            tuple(user.id for user in scene.users))
+
+
+def _size(problem: Problem) -> tuple[int, int]:
+    return len(problem.scene.targets), len(problem.sinr)
+
+
+def _reason(error: Exception, rung: str) -> str:
+    """How a failure is labelled; one that nobody foresaw goes into the log, too."""
+    if isinstance(error, NfIsacError):
+        return error.reason
+    if not isinstance(error, np.linalg.LinAlgError):
+        _LOG.error('%s failed', rung, exc_info=error)
+    return SolverError.reason
 
 
 def _labelled(problem: Problem, solution: Solution) -> Solution:
@@ -188,7 +371,11 @@ def solve(problem: Problem, design: Design, gap: float, budget: float | None,
 
     """
     started = now()
-    outcome = design.solve(problem, gap, budget)
+    return _evaluated(problem, design, design.solve(problem, gap, budget), gap, started, now)
+
+
+def _evaluated(problem: Problem, design: Design, outcome: Outcome, gap: float, started: float,
+               now: Callable[[], float]) -> Solution:
     solved = now()
     solution = evaluate(problem, design, outcome, gap)
     return replace(solution, times_ms={

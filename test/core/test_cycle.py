@@ -10,6 +10,7 @@ from scenes import planar, random_scene
 from nf_isac_ros.core import cycle as cycle_module
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
 from nf_isac_ros.core.exceptions import SceneError, SolverError
+from nf_isac_ros.core.propagation import responses
 from nf_isac_ros.core.solution import Quality
 
 SCENE = random_scene(1, 1, 2, side=8, min_sinr_db=3.0)
@@ -73,16 +74,147 @@ def test_a_design_that_misses_an_sinr_says_so(name, min_sinr_db, reason):
     assert (solution.quality, solution.reason) == (Quality.FALLBACK, reason)
 
 
-def test_a_failing_solver_falls_back_to_users_first(monkeypatch):
-    def fail(problem, gap, budget):
-        raise SolverError('no numbers')
+# The rungs of the ladder, each forced.
 
-    broken = replace(cycle_module.DESIGNS['crb-min'], solve=fail)
-    monkeypatch.setitem(cycle_module.DESIGNS, 'crb-min', broken)
+def fail(problem, gap, budget):
+    raise SolverError('no numbers')
+
+
+def crash(problem, gap, budget):
+    raise ZeroDivisionError('a defect')
+
+
+def breaking(monkeypatch, *names, solve=fail, after=0):
+    """Make designs fail, once they have been called so many times."""
+    def breaks(design):
+        calls = itertools.count()
+
+        def solver(problem, gap, budget):
+            if next(calls) < after:
+                return design.solve(problem, gap, budget)
+            return solve(problem, gap, budget)
+
+        return replace(design, solve=solver, remembering=None)
+
+    for name in names:
+        monkeypatch.setitem(
+            cycle_module.DESIGNS, name, breaks(cycle_module.DESIGNS[name]))
+
+
+@pytest.mark.parametrize('solve', [fail, crash])
+def test_a_failing_solver_falls_back_to_zero_forcing(monkeypatch, solve):
+    breaking(monkeypatch, 'crb-min', solve=solve)
     solution = step(SCENE)
     assert (solution.design, solution.quality, solution.reason) == (
-        'users-first', Quality.FALLBACK, 'solver-failed')
+        'zero-forcing', Quality.FALLBACK, 'solver-failed')
     assert solution.max_violation < 1e-9
+    assert solution.gap < 0.5
+
+
+def test_users_whom_zero_forcing_cannot_serve_come_first(monkeypatch):
+    first, second = SCENE.users
+    together = replace(SCENE, users=(
+        replace(first, min_sinr_db=-4.0),
+        replace(second, min_sinr_db=-4.0, position=first.position)))
+    solution = step(together, name='zero-forcing')
+    assert (solution.design, solution.quality, solution.reason) == (
+        'users-first', Quality.FALLBACK, 'dependent-users')
+    assert solution.max_violation < 1e-9
+    breaking(monkeypatch, 'crb-min')
+    assert step(together).design == 'users-first'
+
+
+def test_the_previous_beams_are_the_last_rung_but_one(monkeypatch):
+    breaking(monkeypatch, 'crb-min', after=1)
+    breaking(monkeypatch, 'zero-forcing', 'users-first')
+    cycle = DesignCycle(DesignSettings())
+    before = cycle.step(SCENE)
+    again = cycle.step(SCENE)
+    assert (again.design, again.quality, again.reason) == (
+        'previous-beams', Quality.FALLBACK, 'solver-failed')
+    np.testing.assert_allclose(again.weights, before.weights, atol=1e-9)
+    assert again.sum_crb == pytest.approx(before.sum_crb, rel=1e-6)
+    # On other channels: the same beams, and honest about what they do there.
+    moved = replace(SCENE, users=tuple(
+        replace(user, position=user.position + [0.1, 0.0, 0.0]) for user in SCENE.users))
+    elsewhere = cycle.step(moved)
+    assert elsewhere.design == 'previous-beams'
+    assert elsewhere.power == pytest.approx(SCENE.radio.power)
+    channels = np.stack([responses(SCENE.transmit_array.positions, user.position[None],
+                                   SCENE.radio.wavelength)[:, 0] for user in moved.users])
+    received = np.abs(channels @ elsewhere.weights) ** 2
+    for u, report in enumerate(elsewhere.users):
+        ratio = received[u, u] / (received[u].sum() - received[u, u] + SCENE.radio.user_noise)
+        assert report.sinr_db == pytest.approx(10 * np.log10(ratio), abs=1e-6)
+    assert elsewhere.max_violation > 1e-3
+    assert elsewhere.bound <= elsewhere.objective
+
+
+def test_without_any_rung_left_there_are_no_beams(monkeypatch):
+    breaking(monkeypatch, 'crb-min', after=1)
+    breaking(monkeypatch, 'zero-forcing', 'users-first')
+    cycle = DesignCycle(DesignSettings())
+    cycle.step(SCENE)
+    # Other bodies: the previous beams are for somebody else.
+    others = replace(SCENE, users=SCENE.users[:1])
+    for solution in (cycle.step(others), step(SCENE)):
+        assert (solution.quality, solution.reason) == (Quality.MUTE, 'solver-failed')
+        assert solution.weights.shape == (64, 0)
+    cycle.reset()
+    assert cycle.step(SCENE).quality is Quality.MUTE
+
+
+def test_an_unusable_early_design_gives_way_to_zero_forcing():
+    scene = random_scene(2, 3, 3, side=8, min_sinr_db=-5.0)
+    solution = step(scene, budget=1e-6)
+    assert (solution.design, solution.quality, solution.reason) == (
+        'zero-forcing', Quality.FALLBACK, 'budget-exhausted')
+    assert solution.max_violation < 1e-9
+    alone = step(scene, budget=1e-6, deadline_fallback=False)
+    assert (alone.design, alone.quality) == ('crb-min', Quality.EARLY)
+    assert solution.objective < alone.objective
+
+
+def test_a_budget_known_to_be_too_short_is_not_wasted(monkeypatch):
+    # Without its memory, which makes it quick where nothing has moved.
+    monkeypatch.setitem(cycle_module.DESIGNS, 'crb-min', replace(
+        cycle_module.DESIGNS['crb-min'], remembering=None))
+    cycle = DesignCycle(DesignSettings())
+    scene = random_scene(2, 2, 2, side=8, min_sinr_db=0.0)
+    full = cycle.step(scene)
+    assert full.quality is Quality.OPTIMAL
+    short = cycle.step(scene, budget=1e-6)
+    assert (short.design, short.quality, short.reason) == (
+        'zero-forcing', Quality.FALLBACK, 'short-budget')
+    assert short.max_violation < 1e-9
+    assert short.bound <= full.objective * (1 + 1e-9) <= short.objective * (1 + 2e-3)
+    # Times are forgotten: the design gets another chance.
+    reasons = {cycle.step(scene, budget=1e-6).reason for _ in range(3)}
+    assert 'budget-exhausted' in reasons
+    assert cycle.step(scene).quality is Quality.OPTIMAL
+    patient = DesignCycle(DesignSettings(deadline_fallback=False))
+    patient.step(scene)
+    assert patient.step(scene, budget=1e-6).design == 'crb-min'
+
+
+def test_zero_forcing_that_finds_the_sinrs_infeasible_gives_the_largest_common_scale():
+    scene = replace(SCENE, users=tuple(replace(u, min_sinr_db=60.0) for u in SCENE.users))
+    solution = step(scene, name='zero-forcing')
+    assert (solution.design, solution.quality, solution.reason) == (
+        'sinr-max', Quality.FALLBACK, 'infeasible-sinr')
+
+
+def test_a_reset_cycle_repeats_itself():
+    settings = DesignSettings(name='zero-forcing')
+    cycle, fresh = DesignCycle(settings), DesignCycle(settings)
+    moved = replace(SCENE, targets=tuple(
+        replace(target, position=target.position + [0.0, 0.002, 0.0])
+        for target in SCENE.targets))
+    first = [cycle.step(scene) for scene in (SCENE, moved)]
+    cycle.reset()
+    for again in (cycle, fresh):
+        for scene, before in zip((SCENE, moved), first):
+            np.testing.assert_array_equal(again.step(scene).weights, before.weights)
 
 
 def test_a_short_budget_is_kept_or_labelled():
