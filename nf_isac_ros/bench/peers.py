@@ -163,11 +163,16 @@ class Peers:
         'clarabel_compact', 'clarabel_sdr13', 'scs_sdr13'.
     time_limit : float
         Of one run of SCS, which may otherwise go on for many minutes [s].
+    seconds : float
+        Time after which a solver is not begun again, each for itself [s].
 
     """
 
-    def __init__(self, gap: float, names: tuple[str, ...], time_limit: float) -> None:
+    def __init__(self, gap: float, names: tuple[str, ...], time_limit: float,
+                 seconds: float = math.inf) -> None:
         self._time_limit = time_limit
+        self._seconds = seconds
+        self._spent: dict[str, float] = {}
         self._gap = gap
         self._names = names
         self._peers: dict[str, Peer] = {}
@@ -200,9 +205,13 @@ class Peers:
 
     def _climb(self, name: str, steps: tuple[float, ...],
                variants: Sequence[Callable[[float], Attempt]], ours: float) -> None:
+        if self._spent.get(name, 0.0) > self._seconds:
+            return
+        started = time.monotonic()
         self._peers.setdefault(name, Peer()).add([
             self._ladders.setdefault((name, at), Ladder(steps)).climb(run, self._gap)
             for at, run in enumerate(variants)], ours)
+        self._spent[name] = self._spent.get(name, 0.0) + time.monotonic() - started
 
     def _compact(self, problem: Problem, start: Complex, best: bool,
                  options: Mapping[str, object], step: float) -> Attempt:

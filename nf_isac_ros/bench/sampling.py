@@ -28,7 +28,7 @@ class Effort:
     peer_runs : int
         Scenes on which the other solvers run as well.
     peer_seconds : float
-        Time after which no other solver is begun in one row [s].
+        Time after which another solver is not begun again in one row, each for itself [s].
     tight_peers : bool
         Other solvers run at the tight gap as well.
     live_seconds : float
@@ -48,7 +48,7 @@ class Effort:
     cycles: int
 
 
-FULL = Effort('full', 300, 20.0, 15, 30.0, True, 20.0, 20_000)
+FULL = Effort('full', 300, 20.0, 15, 20.0, True, 20.0, 20_000)
 QUICK = Effort('quick', 30, 2.5, 2, 3.0, False, 3.0, 500)
 # For tests: the harness, not the numbers.
 TINY = Effort('tiny', 3, 0.2, 1, 0.2, True, 0.5, 5)

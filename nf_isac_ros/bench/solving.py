@@ -117,13 +117,13 @@ def _cold(effort: Effort, size: tuple[int, int], name: str, scenes: Iterable[Sce
           peer_names: tuple[str, ...], time_limit: float = SCS_LIMIT) -> Iterator[Row]:
     runs = {gap: Runs() for gap in GAPS}
     tight = peer_names[:1] if effort.tight_peers else ()
-    others = {gap: Peers(gap, peer_names if gap == GAPS[0] else tight, time_limit)
-              for gap in GAPS}
+    others = {gap: Peers(gap, peer_names if gap == GAPS[0] else tight, time_limit,
+                         effort.peer_seconds) for gap in GAPS}
     builds: list[float] = []
     # All over the row, so that a busy minute hits all alike.
     turns = 1 if sum(size) >= 2 * SLOW_FROM else effort.peer_runs
     stride = max(1, effort.runs // turns)
-    ours, theirs, antennas = 0.0, 0.0, 0
+    ours, antennas = 0.0, 0
     for turn, scene in enumerate(islice(scenes, effort.runs)):
         if turn >= 2 and ours > effort.seconds:
             break
@@ -138,11 +138,9 @@ def _cold(effort: Effort, size: tuple[int, int], name: str, scenes: Iterable[Sce
             problem = build_problem(scene)
             builds.append(1e3 * (time.perf_counter() - started))
             runs[gap].add(solve(problem, DESIGNS[DESIGN], gap, None))
-        done = time.monotonic()
-        ours += done - begun
-        if peer_names and turn % stride == 0 and theirs < effort.peer_seconds:
+        ours += time.monotonic() - begun
+        if peer_names and turn % stride == 0:
             _run_peers(build_problem(scene), others, runs)
-            theirs += time.monotonic() - done
     for gap in GAPS:
         yield {**runs[gap].row(size, antennas, 'cold', gap), 'scenes': name,
                'build_p50_ms': milliseconds(builds)['p50_ms'], 'peers': others[gap].rows()}
