@@ -8,7 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import ReducedBeams, factor, repair
+from nf_isac_ros.core.beams import ReducedBeams, repair
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.designs.crb_min import objective
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
@@ -119,10 +119,10 @@ class ZeroForcing:
 
     def remember(self, problem: Problem, beams: ReducedBeams) -> None:
         """Begin the next design from these beams, of whatever design they are."""
+        received = np.abs((problem.user_channels.conj() * beams.communication).sum(axis=0)) ** 2
         self._past = _Past(
             _bodies(problem), _frame(problem), np.ascontiguousarray(beams.communication),
-            np.ascontiguousarray(beams.sensing), _received(problem, beams.communication),
-            beams.covariance, None, np.inf)
+            np.ascontiguousarray(beams.sensing), received, beams.covariance, None, np.inf)
 
     def __call__(self, problem: Problem, gap: float, budget: float | None = None) -> Outcome:
         """
@@ -165,12 +165,11 @@ class ZeroForcing:
                     max(best.evidence, fresh.evidence, key=lambda known: known.bound),
                     best.iterations + fresh.iterations)
         reduced = _reduced(problem, best.conclusion)
+        end, evidence = best.conclusion, best.evidence
         self._past = _Past(
-            bodies, frame, np.ascontiguousarray(reduced.communication),
-            np.ascontiguousarray(reduced.sensing),
-            _received(problem, reduced.communication), best.evidence.covariance,
-            best.evidence.prices, best.gap)
-        return Outcome(reduced, best.evidence.bound, best.iterations, warm)
+            bodies, frame, end.beams.communication, end.factor, end.received,
+            evidence.covariance, evidence.prices, best.gap)
+        return Outcome(reduced, evidence.bound, best.iterations, warm)
 
     def _cold(self, task: Task, deadline: float) -> _Attempt:
         conclusion, spent = self._rounds(task, kernels.first_beams(task), COLD_ROUNDS, deadline)
@@ -261,11 +260,7 @@ def make_task(problem: Problem) -> Task:
 
 def _reduced(problem: Problem, conclusion: Conclusion) -> ReducedBeams:
     """Beams with the whole budget used and every SINR met."""
-    n_users = len(problem.sinr)
-    inner = factor(conclusion.beams.sensing)
-    sensing = np.zeros((problem.dimension, inner.shape[1]), dtype=complex)
-    sensing[n_users:] = inner
-    reduced = ReducedBeams(conclusion.beams.communication, sensing)
+    reduced = ReducedBeams(conclusion.beams.communication, conclusion.factor)
     # Channels so much alike that rounding shows.
     return repair(problem, reduced) if conclusion.slack < 0.0 else reduced
 
@@ -284,10 +279,6 @@ def _frame(problem: Problem) -> Complex:
     return kernels.moving_frame(
         np.ascontiguousarray(problem.fisher.transmit), np.ascontiguousarray(problem.user_channels),
         problem.steering[middle].copy(), problem.channels[middle].copy())
-
-
-def _received(problem: Problem, communication: Complex) -> Real:
-    return np.abs((problem.user_channels.conj() * communication).sum(axis=0)) ** 2
 
 
 def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.beams import NEGLIGIBLE_POWER
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.fisher import SINGULAR
 from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
@@ -130,6 +131,10 @@ class Conclusion(NamedTuple):
     ----------
     beams : Beams
         With the whole budget used.
+    factor : ndarray, shape (d, r)
+        Sensing beams, the strongest first; those without power are left out.
+    received : ndarray, shape (U,)
+        |g_u^H w_u|^2.
     objective : float
         f, infinite where the targets cannot be located.
     slack : float
@@ -138,6 +143,8 @@ class Conclusion(NamedTuple):
     """
 
     beams: Beams
+    factor: Complex
+    received: Real
     objective: float
     slack: float
 
@@ -664,7 +671,18 @@ def conclude(task: Task, model: Model, proposed: Real) -> Conclusion:
     for u in range(len(task.least)):
         interference = np.sum(heard[u]) - heard[u, u]
         slack = min(slack, (heard[u, u] / task.sinr[u] - interference) / task.noise[u] - 1.0)
-    return Conclusion(beams, value, slack)
+    values, vectors = np.linalg.eigh(beams.sensing)
+    first = 0
+    while first < len(values) and values[first] <= NEGLIGIBLE_POWER:
+        first += 1
+    factor = np.zeros((len(heard) + len(values), len(values) - first), dtype=np.complex128)
+    n_users = len(heard)
+    for i in range(first, len(values)):
+        factor[n_users:, len(values) - 1 - i] = vectors[:, i] * np.sqrt(values[i])
+    received = np.empty(n_users)
+    for u in range(n_users):
+        received[u] = heard[u, u]
+    return Conclusion(beams, factor, received, value, slack)
 
 
 @compiled
