@@ -50,6 +50,8 @@ PARAMETERS = (
               '.inf: as long as it takes', 'ms', minimum=0.1),
     Parameter('gap', math.nan, 'Certified relative gap that counts as optimal; .nan: that of the '
               'deployment file', minimum=1e-12, maximum=0.5),
+    Parameter('deadline_fallback', True, 'Go over to zero forcing, and say so, in cycles whose '
+              'budget is too short for the design'),
     Parameter('lease_s', math.nan, 'How long after the transmit time beams may be used; .nan: two '
               'and a half design periods or cycles, whichever is longer', 's', minimum=0.001,
               maximum=60.0),
@@ -233,7 +235,7 @@ class BeamformerNode(LifecycleNode):
     @staticmethod
     def _design_settings(deployment: Deployment, given: SimpleNamespace) -> DesignSettings:
         """Those of the deployment, where no parameter says otherwise."""
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = {'deadline_fallback': given.deadline_fallback}
         if given.design:
             changes['name'] = given.design
         if not math.isnan(given.rate_hz):
