@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import logging
-from statistics import median
 import time
 
 import numpy as np
@@ -42,10 +41,10 @@ INITIAL_RESERVE = 0.5e-3
 MAX_RESERVE = 0.25
 # Less than this part of the time that a design usually takes is not worth beginning it.
 WORTHWHILE = 0.5
-# Cycles that this is judged by; a design that did not end counts as so much longer, and is tried
-# again after so many cycles.
-RECENT = 20
-UNFINISHED = 2.5
+# Cycles that this is judged by, all of which must say so, ended or cut short: a design that begins
+# where the scene before ended may need one iteration where its first one had to be cut short. It
+# is tried again now and then.
+RECENT = 3
 RETRY_AFTER = 10
 
 _LOG = logging.getLogger(__name__)
@@ -139,8 +138,9 @@ class DesignCycle:
         self.settings = settings
         self._solvers: dict[str, Solve] = {}
         self._previous: _Previous | None = None
-        # By numbers of bodies: how long designs took that came to an end.
+        # By numbers of bodies: how long the latest designs took.
         self._recent: dict[tuple[int, int], deque[float]] = {}
+        self._skipped = 0
         self._reserve = INITIAL_RESERVE
 
     def reset(self) -> None:
@@ -148,6 +148,7 @@ class DesignCycle:
         self._solvers.clear()
         self._previous = None
         self._recent.clear()
+        self._skipped = 0
         self._reserve = INITIAL_RESERVE
 
     def step(self, scene: Scene, budget: float | None = None,
@@ -190,6 +191,38 @@ class DesignCycle:
             self._previous = _Previous(_bodies(scene), solution)
         return replace(
             solution, times_ms={'channels': 1e3 * (built - started), **solution.times_ms})
+
+    def prepare(self, scene: Scene, budget: float,
+                now: Callable[[], float] = time.perf_counter) -> bool:
+        """
+        Solve a predicted scene in idle time: the step for it then begins close to its end.
+
+        Parameters
+        ----------
+        scene : Scene
+            As the next one is expected to be.
+        budget : float
+            Idle time [s].
+        now : callable
+            Clock to measure with [s].
+
+        Returns
+        -------
+        bool
+            Whether it was of use; it is not for designs that remember nothing.
+
+        """
+        started = now()
+        design = DESIGNS[self.settings.name]
+        if design.name not in INTERRUPTED or not scene.targets:
+            return False
+        try:
+            problem = build_problem(scene)
+            self._solver(design)(problem, self.settings.gap, budget - (now() - started))
+        except NfIsacError:
+            # What is wrong with the scene comes up again, and is labelled, if it comes true.
+            return False
+        return True
 
     def _descend(self, problem: Problem, deadline: float | None,
                  now: Callable[[], float]) -> Solution:
@@ -239,15 +272,12 @@ class DesignCycle:
         if design.name not in INTERRUPTED:
             return solution
         took = now() - started
-        recent = self._recent.setdefault(_size(problem), deque(maxlen=RECENT))
+        self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(took)
         if left is None or solution.gap <= max(self.settings.gap, EARLY_GAP):
-            recent.append(took)
             zero_forcing = self._solver(DESIGNS[ZERO_FORCING])
             if isinstance(zero_forcing, ZeroForcing):
                 zero_forcing.remember(problem, outcome.beams)
             return solution
-        # What it would have taken is not known; it is more than that.
-        recent.extend([UNFINISHED * took] * RETRY_AFTER)
         if not switching:
             return solution
         try:
@@ -270,11 +300,11 @@ class DesignCycle:
                 or not self.settings.deadline_fallback):
             return False
         recent = self._recent.get(_size(problem))
-        if not recent or deadline - now() - self._reserve >= WORTHWHILE * median(recent):
+        if (recent is None or len(recent) < RECENT
+                or deadline - now() - self._reserve >= WORTHWHILE * min(recent)):
             return False
-        # Old times are forgotten, so that the design gets another chance.
-        recent.popleft()
-        return True
+        self._skipped += 1
+        return self._skipped % RETRY_AFTER != 0
 
     def _solver(self, design: Design) -> Solve:
         """Solver of a design, with its memory of earlier scenes if it has one."""

@@ -28,7 +28,7 @@ from nf_isac_ros.conversions.transforms import array_transforms
 from nf_isac_ros.core.cycle import DesignSettings, warm_up
 from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.core.exceptions import NfIsacError
-from nf_isac_ros.core.planning import plan_scene
+from nf_isac_ros.core.planning import PlannedScene, plan_scene
 from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.core.tracking import ChannelStore, TrackStore
 from nf_isac_ros.files.deployment import Deployment, load_deployment
@@ -52,6 +52,8 @@ PARAMETERS = (
               'deployment file', minimum=1e-12, maximum=0.5),
     Parameter('deadline_fallback', True, 'Go over to zero forcing, and say so, in cycles whose '
               'budget is too short for the design'),
+    Parameter('solve_ahead', True, 'Solve the next scene, as predicted, in the idle rest of each '
+              'period: fewer iterations when its poses are there, more work altogether'),
     Parameter('lease_s', math.nan, 'How long after the transmit time beams may be used; .nan: two '
               'and a half design periods or cycles, whichever is longer', 's', minimum=0.001,
               maximum=60.0),
@@ -278,11 +280,18 @@ class BeamformerNode(LifecycleNode):
             self._fallbacks.add('clock-jump', 'the clock went back; all tracks were forgotten')
         transmit_time = stamp + self._lead(self._designer)
         self._cycle += 1
-        plan = plan_scene(self._deployment, self._tracks.predict(transmit_time),
-                          self._channels.at(transmit_time), transmit_time)
+        period = 1.0 / self._settings.rate
+        ahead = None
+        if self._parameters_now.solve_ahead:
+            ahead = self._plan(self._deployment, transmit_time + period).scene
         self._designer.submit(Job(
-            plan, self._settings, self._cycle, started, stamp, self._lease(self._designer),
-            self._parameters_now.calibration_epoch))
+            self._plan(self._deployment, transmit_time), self._settings, self._cycle, started,
+            stamp, self._lease(self._designer), self._parameters_now.calibration_epoch, ahead,
+            started + period))
+
+    def _plan(self, deployment: Deployment, transmit_time: float) -> PlannedScene:
+        return plan_scene(deployment, self._tracks.predict(transmit_time),
+                          self._channels.at(transmit_time), transmit_time)
 
     def _lead(self, designer: Designer) -> float:
         """How far ahead the transmit time lies [s]."""

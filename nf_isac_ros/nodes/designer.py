@@ -31,12 +31,16 @@ from nf_isac_ros.core.reports import (
     DesignedBeams,
     orthogonal_factor,
 )
+from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.nodes.diagnostics import Counts
 from nf_isac_ros.nodes.newest import NewestOnly
 
 # Cycles that `Designer.recent` looks back on.
 RECENT_CYCLES = 20
+# How much of the idle time the next scene may be solved in, and the least that is worth it [s].
+IDLE_SHARE = 0.7
+LEAST_IDLE = 0.002
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class Job:
         How long after the transmit time the beams may be used [s].
     calibration_epoch : int
         Calibration of the radio that the beams assume.
+    ahead : Scene or None
+        The next scene, as far as it can be told now, to be solved in idle time.
+    idle_until : float
+        When the next cycle begins, on the steady clock [s].
 
     """
 
@@ -70,6 +78,8 @@ class Job:
     stamp: float
     lease: float
     calibration_epoch: int
+    ahead: Scene | None = None
+    idle_until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -177,6 +187,7 @@ class Designer:
         taken = time.perf_counter()
         try:
             self._design(job, taken)
+            self._look_ahead(job)
         except NfIsacError as error:
             self._fail(job, error.reason, str(error))
         except Exception:  # noqa: BLE001  whatever it was: no beams, a status, and on
@@ -201,6 +212,13 @@ class Designer:
                 self._report(self._muted(job, reason, stages))
             else:
                 self._publish(job, design, stages)
+
+    def _look_ahead(self, job: Job) -> None:
+        """Use the rest of the period for the next scene, if the rest is long enough."""
+        left = IDLE_SHARE * (job.idle_until - time.perf_counter())
+        if (job.ahead is not None and self._cycle is not None and self._wanted(job)
+                and left > LEAST_IDLE):
+            self._cycle.prepare(job.ahead, left)
 
     def _publish(self, job: Job, design: PlannedDesign, stages: dict[str, float]) -> None:
         publishing = time.perf_counter()
