@@ -147,18 +147,23 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
     deadline = None if budget is None else now() + budget
     form = compact_form(problem)
     warm = None if earlier is None else transported(earlier, problem, form)
+    begun = None
     if warm is not None:
-        point = _iterated(problem, *warm, gap, deadline, now, MAX_WARM_ITERATIONS)
-        if point is not None:
-            return replace(point, warm=True)
+        begun, enough = _iterated(problem, *warm, gap, deadline, now, MAX_WARM_ITERATIONS)
+        if begun is not None:
+            begun = replace(begun, warm=True)
+            if enough:
+                return begun
     state = starting_state(problem, form)
     form = form._replace(scale=problem.objective(state.covariance))
     if not np.isfinite(form.scale):
         raise SolverError('the starting point has no finite bound')
-    point = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
-    if point is None:
+    point, _ = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
+    points = [one for one in (point, begun) if one is not None]
+    if not points:
         raise SolverError('the interior-point method broke down at its starting point')
-    return point
+    # Cut short by the deadline, the cold start may be the worse one.
+    return min(points, key=lambda one: one.objective)
 
 
 def warm_up() -> float:
@@ -182,8 +187,9 @@ def warm_up() -> float:
 
 
 def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: float | None,
-              now: Callable[[], float], max_iterations: int) -> InteriorPoint | None:
-    """Iterate to the gap; None if that failed, unless it was for want of time."""
+              now: Callable[[], float],
+              max_iterations: int) -> tuple[InteriorPoint | None, bool]:
+    """Iterate to the gap; the best iterate, and whether it reached the gap or the deadline."""
     evidence = Evidence(
         np.zeros_like(form.selection), np.zeros_like(form.noise), np.zeros(1))
     best, late, stalled = None, False, 0
@@ -208,7 +214,7 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
         if length == 0.0 or stalled > 1 or late:
             break
     reached = best is not None and best.objective <= evidence.bound[0] * (1.0 + gap)
-    return best if reached or late or max_iterations == MAX_ITERATIONS else None
+    return best, reached or late
 
 
 def _copied(state: State) -> State:
