@@ -52,7 +52,7 @@ PARAMETERS = (
               'deployment file', minimum=1e-12, maximum=0.5),
     Parameter('deadline_fallback', True, 'Go over to zero forcing, and say so, in cycles whose '
               'budget is too short for the design'),
-    Parameter('solve_ahead', True, 'Solve the next scene, as predicted, in the idle rest of each '
+    Parameter('solve_ahead', False, 'Solve the next scene, as predicted, in the idle rest of each '
               'period: fewer iterations when its poses are there, more work altogether'),
     Parameter('lease_s', math.nan, 'How long after the transmit time beams may be used; .nan: two '
               'and a half design periods or cycles, whichever is longer', 's', minimum=0.001,
