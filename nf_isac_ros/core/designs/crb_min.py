@@ -20,6 +20,9 @@ from nf_isac_ros.core.starting_point import users_first_beams
 
 Complex = NDArray[np.complex128]
 
+# The solver aims for this much of the gap; repair and recomputation may cost some of the rest.
+SOLVER_SHARE = 0.8
+
 
 def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     """
@@ -75,7 +78,7 @@ class WarmStarted:
         return min(attempts, key=lambda outcome: _gap(problem, outcome))
 
     def _by_interior_point(self, problem: Problem, gap: float, budget: float | None) -> Outcome:
-        point = minimise_crb(problem, gap, budget, earlier=self._path)
+        point = minimise_crb(problem, SOLVER_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
         return replace(_outcome(problem, point), warm=point.warm)
 
