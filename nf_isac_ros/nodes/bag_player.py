@@ -231,7 +231,8 @@ class BagPlayer(Node):
         try:
             self._play_all()
         except Exception:  # noqa: BLE001  whatever it is, it must be seen
-            if not self._stop.is_set():
+            # What fails because the context has ended is no failure of ours.
+            if not self._stop.is_set() and self.context.ok():
                 self.failed = True
                 self.get_logger().fatal('playing failed:\n' + traceback.format_exc())
                 rclpy.try_shutdown()

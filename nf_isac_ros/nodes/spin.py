@@ -62,6 +62,9 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
         get_logger(_name_of(node_factory)).fatal(_one_line(error))
         return 1
     except Exception as error:  # noqa: BLE001  the constructor failed: say so and end
+        if not rclpy.ok():
+            # Told to end while it was starting: nothing more can be made.
+            return 0
         get_logger(_name_of(node_factory)).fatal(
             f'{_one_line(error)}\n{traceback.format_exc()}')
         return 1
