@@ -37,15 +37,23 @@ def users_first_beams(problem: Problem) -> ReducedBeams:
     users = problem.least_power
     if users is None:
         raise InfeasibleError(problem.max_common_sinr_scale_db)
-    covariance = _null_space_covariance(problem)
+    covariance = null_space_covariance(problem)
     if covariance is None:
         return ReducedBeams(users.beams, no_beams(problem)).with_full_power()
     sensing = factor(covariance) * np.sqrt(max(1.0 - users.power, 0.0))
     return ReducedBeams(users.beams, sensing).with_full_power()
 
 
-def _null_space_covariance(problem: Problem) -> NDArray[np.complex128] | None:
-    """Covariance of trace one that no user receives; None if the users span everything."""
+def null_space_covariance(problem: Problem) -> NDArray[np.complex128] | None:
+    """
+    Spread sensing power where no user receives it, most of it at the targets.
+
+    Returns
+    -------
+    ndarray, shape (d, d), or None
+        Trace one; None if the users' channels span everything.
+
+    """
     rank = int(np.count_nonzero(np.abs(problem.user_channels).sum(axis=1)))
     free = problem.dimension - rank
     if not free:

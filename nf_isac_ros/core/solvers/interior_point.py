@@ -22,6 +22,7 @@ from nf_isac_ros.core.solvers.kernels import (
     degree,
     iterate,
 )
+from nf_isac_ros.core.starting_point import null_space_covariance
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -45,7 +46,6 @@ LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.3)
 MARGIN_SHARE = 0.5
 USER_SHARE = 0.4
 SENSING_SHARE = 0.8
-FOCUSED = 0.7
 INITIAL_GAP = 10.0
 
 
@@ -380,7 +380,9 @@ def starting_state(problem: Problem, form: Form) -> State:
         for u in range(n):
             parts[u + 1] += np.outer(received[:, u], received[:, u].conj())
     left = SENSING_SHARE * (1.0 - np.trace(covariance).real)
-    covariance += left * _sensing_covariance(problem, rank)
+    sensing = null_space_covariance(problem)
+    if sensing is not None:
+        covariance += left * sensing
 
     slacks = np.empty(n + 1)
     slacks[n] = 1.0 - np.trace(covariance).real
@@ -411,17 +413,3 @@ def _user_beams(problem: Problem) -> Complex:
     power = float(np.linalg.norm(beams) ** 2)
     wanted = least.power + USER_SHARE * (1.0 - least.power)
     return beams * np.sqrt(max(1.0, wanted / power))
-
-
-def _sensing_covariance(problem: Problem, rank: int) -> Complex:
-    """Covariance of trace one outside the users' space; zero if there is nothing outside."""
-    d = problem.dimension
-    covariance = np.zeros((d, d), dtype=complex)
-    if rank == d:
-        return covariance
-    seen = problem.fisher.transmit[rank:]
-    norms = np.linalg.norm(seen, axis=0)
-    seen = seen[:, norms > 0] / norms[norms > 0]
-    inner = FOCUSED * seen @ seen.conj().T + (1 - FOCUSED) * np.eye(d - rank)
-    covariance[rank:, rank:] = inner / np.trace(inner).real
-    return covariance
