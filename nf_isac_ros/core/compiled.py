@@ -26,6 +26,11 @@ def compiled(function: Function) -> Function:
     return _compiled(function, error_model='numpy')
 
 
+def compiled_step(function: Function) -> Function:
+    """Compile a part of a step that takes long enough for other threads to run meanwhile."""
+    return _compiled(function, error_model='numpy', nogil=True)
+
+
 def compiled_loop(function: Function) -> Function:
     """Compile a loop over the elements of an array; other threads run meanwhile."""
     return _compiled(function, error_model='numpy', nogil=True, fastmath=set(_FUSED))

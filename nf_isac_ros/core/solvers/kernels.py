@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import njit
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.compiled import compiled_step
+from nf_isac_ros.core.small_matrices import triangular_inverse
+
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
-
-_compiled = njit(cache=True, nogil=True, error_model='numpy')
 
 SQRT2 = np.sqrt(2.0)
 # Step to the boundary of the cones.
@@ -150,12 +150,12 @@ class _Direction(NamedTuple):
     slacks_dual: Real
 
 
-@_compiled
+@compiled_step
 def _dagger(matrix):
     return np.ascontiguousarray(matrix.conj().T)
 
 
-@_compiled
+@compiled_step
 def _hermitian(matrix):
     n = matrix.shape[0]
     out = np.empty((n, n), dtype=np.complex128)
@@ -167,7 +167,7 @@ def _hermitian(matrix):
     return out
 
 
-@_compiled
+@compiled_step
 def _pack(matrix, scale, out):
     """Write the vector of the Hermitian part of a matrix, times a scale."""
     n = matrix.shape[0]
@@ -182,7 +182,7 @@ def _pack(matrix, scale, out):
             k += 1
 
 
-@_compiled
+@compiled_step
 def _unpack(vector, n):
     matrix = np.empty((n, n), dtype=np.complex128)
     half = n * (n - 1) // 2
@@ -198,20 +198,7 @@ def _unpack(vector, n):
     return matrix
 
 
-@_compiled
-def _triangular_inverse(low):
-    n = low.shape[0]
-    out = np.zeros_like(low)
-    for i in range(n):
-        out[i, i] = 1.0 / low[i, i]
-        for k in range(i):
-            factor = -low[i, k] * out[i, i]
-            for j in range(k + 1):
-                out[i, j] += factor * out[k, j]
-    return out
-
-
-@_compiled
+@compiled_step
 def _cholesky_solve(low, right):
     """Solve L L^T x = right for a lower-triangular L, row by row of L."""
     n = len(right)
@@ -229,13 +216,13 @@ def _cholesky_solve(low, right):
     return x
 
 
-@_compiled
+@compiled_step
 def _nesterov_todd(primal, dual):
     low = np.linalg.cholesky(primal)
     values, vectors = np.linalg.eigh(_hermitian(_dagger(low) @ dual @ low))
     values = np.sqrt(np.maximum(values, 1e-300))
     factor = low @ vectors
-    inverse = _dagger(vectors) @ _triangular_inverse(low)
+    inverse = _dagger(vectors) @ triangular_inverse(low)
     for i in range(len(values)):
         root = np.sqrt(values[i])
         for j in range(len(values)):
@@ -244,7 +231,7 @@ def _nesterov_todd(primal, dual):
     return factor, inverse, values
 
 
-@_compiled
+@compiled_step
 def _scalings(state):
     factor, inverse, values = _nesterov_todd(state.covariance, state.covariance_dual)
     n_parts, n, _ = state.parts.shape
@@ -258,7 +245,7 @@ def _scalings(state):
                     np.sqrt(state.slacks * state.slacks_dual))
 
 
-@_compiled
+@compiled_step
 def _rotated(responses, factor):
     """T^H Q_i for every i, shape (5 K, d, 4 K)."""
     n, d, m = responses.shape
@@ -269,7 +256,7 @@ def _rotated(responses, factor):
     return out
 
 
-@_compiled
+@compiled_step
 def _fisher_factor(rotated, values):
     """
     Lower triangular L with L L^T the Fisher matrix of S = T diag(l) T^H, from T^H Q.
@@ -290,7 +277,7 @@ def _fisher_factor(rotated, values):
     return np.ascontiguousarray(np.linalg.qr(columns)[1].T)
 
 
-@_compiled
+@compiled_step
 def _mixed(weights, rotated):
     """Sum_i A_ai M_i for every row a of the weights, from M of shape (5 K, d, 4 K)."""
     n, d, m = rotated.shape
@@ -305,15 +292,15 @@ def _mixed(weights, rotated):
     return out.reshape(n, d, m)
 
 
-@_compiled
+@compiled_step
 def _objective(form, scaling):
     rotated = _rotated(form.responses, scaling.factor)
-    low_inverse = _triangular_inverse(_fisher_factor(rotated, scaling.values))
+    low_inverse = triangular_inverse(_fisher_factor(rotated, scaling.values))
     target = low_inverse @ form.selection
     return _Objective(np.sum(target * target), rotated, low_inverse, target)
 
 
-@_compiled
+@compiled_step
 def _improve_bound(form, state, objective, direction, length, evidence):
     """
     Find a lower bound on f from the multipliers after a dual step, see `certificate.crb_bound`.
@@ -345,7 +332,7 @@ def _improve_bound(form, state, objective, direction, length, evidence):
         evidence.bound[0] = 1.0 / top
 
 
-@_compiled
+@compiled_step
 def _objective_rows(form, objective_point, rows):
     """
     Rows whose squares sum to the curvature of the objective -f_0 / f.
@@ -389,7 +376,7 @@ def _objective_rows(form, objective_point, rows):
     return cost
 
 
-@_compiled
+@compiled_step
 def _user_rows(form, state, scaling, rows):
     """Rows of X_0 and of the SINR slacks on the scaled steps of S and X_1..X_U."""
     d, n = form.channels.shape
@@ -415,7 +402,7 @@ def _user_rows(form, state, scaling, rows):
         _pack(own_part @ _dagger(own_part), weight, row[begin:begin + part])
 
 
-@_compiled
+@compiled_step
 def _normal_factor(rows, complementarity):
     """Lower Cholesky factor of I + B B^T."""
     n_rows, n = rows.shape
@@ -442,7 +429,7 @@ def _normal_factor(rows, complementarity):
     return np.linalg.cholesky(normal)
 
 
-@_compiled
+@compiled_step
 def _longest_step(values, step):
     """Largest factor with diag(values) + factor * step positive semidefinite."""
     n = len(values)
@@ -454,7 +441,7 @@ def _longest_step(values, step):
     return UNLIMITED if lowest > -1.0 / UNLIMITED else -1.0 / lowest
 
 
-@_compiled
+@compiled_step
 def _longest_slack_step(values, step):
     longest = UNLIMITED
     for k in range(len(values)):
@@ -463,7 +450,7 @@ def _longest_slack_step(values, step):
     return longest
 
 
-@_compiled
+@compiled_step
 def _direction(form, scaling, rows, normal, gradient, right, refinements):
     """Solve the Newton system for given complementarity, by Woodbury and refinement."""
     d, n = form.channels.shape
@@ -510,7 +497,7 @@ def _direction(form, scaling, rows, normal, gradient, right, refinements):
                       slacks, right.slacks - slacks)
 
 
-@_compiled
+@compiled_step
 def _step_lengths(scaling, direction):
     primal = min(_longest_step(scaling.values, direction.covariance),
                  _longest_slack_step(scaling.slack_values, direction.slacks))
@@ -522,7 +509,7 @@ def _step_lengths(scaling, direction):
     return primal, dual
 
 
-@_compiled
+@compiled_step
 def _product_after(values, step, dual_step, primal, dual):
     """<Y, Z> of one cone after a step of given lengths."""
     total = 0.0
@@ -535,7 +522,7 @@ def _product_after(values, step, dual_step, primal, dual):
     return total
 
 
-@_compiled
+@compiled_step
 def _complementarity_after(scaling, direction, primal, dual):
     total = _product_after(
         scaling.values, direction.covariance, direction.covariance_dual, primal, dual)
@@ -548,7 +535,7 @@ def _complementarity_after(scaling, direction, primal, dual):
     return total
 
 
-@_compiled
+@compiled_step
 def _affine_right(scaling):
     """Complementarity zero: the predictor."""
     parts = np.zeros_like(scaling.part_factors)
@@ -557,7 +544,7 @@ def _affine_right(scaling):
     return _Right(np.diag(-scaling.values).astype(np.complex128), parts, -scaling.slack_values)
 
 
-@_compiled
+@compiled_step
 def _centred(values, step, dual_step, target):
     """Solve sym(diag(l) rho) = target I - l^2 - sym(step dual_step) for rho."""
     n = len(values)
@@ -572,7 +559,7 @@ def _centred(values, step, dual_step, target):
     return out
 
 
-@_compiled
+@compiled_step
 def _centred_right(scaling, direction, target):
     """Complementarity target on the central path, with the second order of the predictor."""
     parts = np.empty_like(scaling.part_factors)
@@ -585,7 +572,7 @@ def _centred_right(scaling, direction, target):
         (target - values ** 2 - direction.slacks * direction.slacks_dual) / values)
 
 
-@_compiled
+@compiled_step
 def _advance(form, state, scaling, direction, primal, dual):
     """Take the step, in place, and take the drift of rounding out of the constraints."""
     factor, inverse = scaling.factor, scaling.inverse
@@ -622,14 +609,14 @@ def _advance(form, state, scaling, direction, primal, dual):
         state.slacks[n_users] = fresh
 
 
-@_compiled
+@compiled_step
 def degree(form):
     """Order of all cones together."""
     d, n = form.channels.shape
     return d + n * (n + 1) + n + 1
 
 
-@_compiled
+@compiled_step
 def complementarity(form, state):
     """Mean product of primal and dual eigenvalues."""
     total = np.sum(state.slacks * state.slacks_dual)
@@ -638,7 +625,7 @@ def complementarity(form, state):
     return total / degree(form)
 
 
-@_compiled
+@compiled_step
 def ceiling(form, cost, multipliers):
     """
     Largest <C, S> that power and SINRs allow, from weak duality; see `certificate.crb_bound`.
@@ -665,7 +652,7 @@ def ceiling(form, cost, multipliers):
     return largest - np.sum(multipliers * form.noise)
 
 
-@_compiled
+@compiled_step
 def iterate(form, state, evidence, refinements, gap):
     """
     Take one predictor-corrector step in place, unless the point is good enough.
