@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from nf_isac_ros.core.compiled import compiled
+from nf_isac_ros.core.information import InformationMap
 from nf_isac_ros.core.scene import SensingNoise
 from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
 
@@ -82,7 +83,7 @@ def stack(response: Complex, derivative: Complex) -> Complex:
 
 
 @dataclass(frozen=True)
-class FisherMap:
+class FisherMap(InformationMap):
     """
     Fisher matrix of [x_1..x_K, y_1..y_K, z_1..z_K, Re b_1..K, Im b_1..K], linear in R_X.
 
@@ -134,49 +135,36 @@ class FisherMap:
         factors = np.sqrt(2.0 * self.symbols) * self.scale
         return selectors.reshape(5 * n, 4 * n, 4 * n) * factors[:, None, None]
 
+    @property
+    def n_parameters(self) -> int:
+        """Order of the Fisher matrix, 5 K."""
+        return 5 * self.n_targets
+
     @cached_property
-    def _filtered(self) -> Complex:
-        """Receive Gram times selectors, shape (5 K, 4 K, 4 K)."""
-        return self.receive_gram @ self.selectors
+    def patterns(self) -> Complex:
+        """The matrices C_i of the Gram form, shape (5 K, 4 K, 4 K)."""
+        values, vectors = np.linalg.eigh(self.receive_gram)
+        root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
+        patterns: Complex = (root @ self.selectors).conj().swapaxes(-1, -2)
+        return patterns
+
+    def with_transmit(self, transmit: Complex) -> FisherMap:
+        """Same map for covariances in other coordinates."""
+        return replace(self, transmit=transmit)
+
+    def rescaled(self, factors: Real) -> FisherMap:
+        """Map with parameter i in a unit of its own: F_ij times factors_i factors_j."""
+        return replace(self, scale=self.scale * factors)
 
     def of_gram(self, gram: Complex) -> Real:
         """Fisher matrix (5 K, 5 K) for V^T R_X conj(V) = gram, shape (4 K, 4 K) [W]."""
         return _fisher(self.receive_gram, np.ascontiguousarray(gram), self.reflections,
                        self.symbols, self.scale)
 
-    def of_factor(self, factor: Complex) -> Real:
-        """Fisher matrix (5 K, 5 K) for R_X = B B^H, B of shape (n, r) [sqrt(W)]."""
-        seen = factor.conj().T @ self.transmit
-        return self.of_gram(seen.conj().T @ seen)
-
-    def of_covariance(self, covariance: Complex | Real) -> Real:
-        """Fisher matrix (5 K, 5 K) for a covariance (n, n) [W]."""
-        return self.of_gram(self.transmit.conj().T @ covariance @ self.transmit)
-
-    def adjoint(self, weights: Real) -> Complex:
-        """
-        Adjoint of the map.
-
-        Parameters
-        ----------
-        weights : ndarray, shape (5 K, 5 K)
-            Symmetric matrix Y.
-
-        Returns
-        -------
-        ndarray, shape (n, n)
-            The Hermitian matrix C with Re tr(C R) = tr(Y F(R)) for every Hermitian R.
-
-        """
-        inner = _fisher_adjoint(self.receive_gram, np.ascontiguousarray(weights),
-                                self.reflections, self.symbols, self.scale)
-        return self.transmit @ inner @ self.transmit.conj().T
-
-    def coefficients(self) -> Complex:
-        """Hermitian matrices A_ij with F_ij(R) = Re tr(A_ij R), shape (5 K, 5 K, n, n)."""
-        inner = np.einsum('imn,jmp->ijnp', self.selectors.conj(), self._filtered)
-        outer = self.transmit @ inner @ self.transmit.conj().T
-        return 0.5 * (outer + outer.conj().swapaxes(-1, -2))
+    def adjoint_gram(self, weights: Real) -> Complex:
+        """Hermitian matrix (4 K, 4 K) with Re tr(C G) = tr(Y F) for the F of a Gram."""
+        return _fisher_adjoint(self.receive_gram, np.ascontiguousarray(weights),
+                               self.reflections, self.symbols, self.scale)
 
 
 @compiled
@@ -266,24 +254,25 @@ def position_bounds(fisher: Real, n_targets: int) -> Real:
     return np.einsum('ukvk->kuv', blocks)
 
 
-def whitening(fisher: Real) -> Real:
+def whitening(fisher: Real, order: NDArray[np.intp]) -> Real:
     """
-    Parameters in which a Fisher matrix is the identity, the reflection coefficients first.
+    Parameters in which a Fisher matrix is the identity.
 
     Parameters
     ----------
-    fisher : ndarray, shape (5 K, 5 K)
+    fisher : ndarray, shape (n, n)
         Positive definite.
+    order : ndarray, shape (n,)
+        In which parameters are taken, `Problem.nuisance_first`: the triangular factor mixes
+        nothing of the later ones into the rows of the earlier ones.
 
     Returns
     -------
-    ndarray, shape (5 K, 5 K)
-        W with W F W^T = I. Its last 3 K rows are the positions': with the reflection coefficients
-        first the triangular factor mixes nothing of the positions into their rows.
+    ndarray, shape (n, n)
+        W with W F W^T = I; its rows follow the order, its columns do not.
 
     """
     n = len(fisher)
-    order = np.roll(np.arange(n), -(3 * n // 5))
     scale = 1.0 / np.sqrt(np.diag(fisher)[order])
     chol = np.linalg.cholesky(fisher[np.ix_(order, order)] * scale[:, None] * scale)
     out: Real = solve_triangular(chol, scale[:, None] * np.eye(n)[order], lower=True)

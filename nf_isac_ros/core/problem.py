@@ -98,6 +98,12 @@ class Problem:
         return self.basis.shape[1]
 
     @cached_property
+    def nuisance_first(self) -> tuple[NDArray[np.intp], int]:
+        """Parameters, those that the objective leaves out first; how many it does not."""
+        wanted = self.selection.any(axis=1)
+        return np.argsort(wanted, kind='stable'), int(np.count_nonzero(wanted))
+
+    @cached_property
     def unit_noise_channels(self) -> Complex:
         """Channels scaled so that budget and noise are 1, shape (d, U)."""
         return self.user_channels / np.sqrt(self.user_noise)

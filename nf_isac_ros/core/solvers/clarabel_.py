@@ -48,7 +48,7 @@ class CompactPoint:
         S.
     parts : ndarray, shape (U, U, U)
         X_u = G^H W_u G.
-    weights : ndarray, shape (5 K, 3 K), or None
+    weights : ndarray, of the shape of E, or None
         Dual estimate of V = F(S)^-1 E for the lower bound.
     multipliers : ndarray, shape (U,)
         Multipliers mu of the SINR constraints, for the objective in m^2.
@@ -117,6 +117,11 @@ class _Program:
         return solver.solve()
 
 
+def _triangle(order: int) -> int:
+    """Entries of the triangle of a symmetric matrix."""
+    return order * (order + 1) // 2
+
+
 @lru_cache(maxsize=32)
 def _symmetric_placement(order: int, start: int, stop: int) -> sp.csc_matrix:
     """Map the triangle of a symmetric matrix to a diagonal block of a larger one's triangle."""
@@ -125,7 +130,7 @@ def _symmetric_placement(order: int, start: int, stop: int) -> sp.csc_matrix:
     where = index[row, column]
     return sp.csc_matrix(
         (np.ones(len(where)), (where, np.arange(len(where)))),
-        shape=(order * (order + 1) // 2, len(where)))
+        shape=(_triangle(order), len(where)))
 
 
 def solve_crb(problem: Problem, reference: Complex, gap: float, budget: float | None = None,
@@ -162,14 +167,15 @@ def solve_crb(problem: Problem, reference: Complex, gap: float, budget: float | 
     -----
     Variables are S, X_0..X_U (U x U, X_0 = G^H S G - sum X_u what the users receive from sensing),
     Z and T: minimise tr T subject to [[F_ll - Z, F_lb], [F_bl, F_bb]] >= 0, [[Z, E], [E^T, T]] >=
-    0, which is the Schur complement of [[F, E], [E^T, T]] >= 0 with the reflection coefficients
-    eliminated. With one user nothing but g^H S g >= Gamma noise is left of the X_u.
+    0, which is the Schur complement of [[F, E], [E^T, T]] >= 0 with the parameters b that E leaves
+    out (the reflection coefficients) eliminated. With one user nothing but g^H S g >= Gamma noise
+    is left of the X_u.
 
     """
     factor = _square_root(reference)
     scaled = replace(
         problem, user_channels=factor.conj().T @ problem.user_channels,
-        fisher=replace(problem.fisher, transmit=factor.conj().T @ problem.fisher.transmit))
+        fisher=problem.fisher.with_transmit(factor.conj().T @ problem.fisher.transmit))
     form = _CompactForm(scaled, factor.conj().T @ factor)
     point = form.solve(gap, budget, options or {})
     return replace(point, covariance=factor @ point.covariance @ factor.conj().T)
@@ -187,9 +193,9 @@ class _CompactForm:
     def __init__(self, problem: Problem, power_metric: Complex) -> None:
         self._problem = problem
         d, self._n_users = problem.user_channels.shape
-        self._n_position = 3 * problem.fisher.n_targets
-        self._whitening = whitening(problem.fisher.of_covariance(np.eye(d)))
-        target = (self._whitening @ problem.selection)[-self._n_position:]
+        order, self._n_wanted = problem.nuisance_first
+        self._whitening = whitening(problem.fisher.of_covariance(np.eye(d)), order)
+        target = (self._whitening @ problem.selection)[-self._n_wanted:]
         # Unit columns of E keep T near one; their squares go to the cost.
         self._norms = np.linalg.norm(target, axis=0)
         self._total = float(np.sum(self._norms ** 2))
@@ -198,9 +204,8 @@ class _CompactForm:
         self._n_parts = self._n_users + 1 if self._n_users > 1 else 0
         self._at_parts = d * d
         self._at_z = self._at_parts + self._n_parts * self._part_size
-        z_size = self._n_position * (self._n_position + 1) // 2
-        self._at_t = self._at_z + z_size
-        self._program = _Program(self._at_t + z_size)
+        self._at_t = self._at_z + _triangle(self._n_wanted)
+        self._program = _Program(self._at_t + _triangle(target.shape[1]))
 
         self._scalings = _part_scalings(problem.sinr)
         self._program.add({0: -to_vector(power_metric[None])}, np.ones(1),
@@ -235,19 +240,19 @@ class _CompactForm:
 
     def _add_information(self, target: Real) -> tuple[int, int]:
         """Add the two matrix inequalities of the objective; returns the numbers of their cones."""
-        n, n_parameters = self._n_position, len(self._whitening)
+        n, n_parameters = self._n_wanted, len(self._whitening)
+        both = n + target.shape[1]
         information = self._program.add(
             {0: _fisher_rows(self._problem, self._whitening),
              self._at_z: -_symmetric_placement(n_parameters, n_parameters - n, n_parameters)},
-            np.zeros(n_parameters * (n_parameters + 1) // 2),
-            clarabel.PSDTriangleConeT(n_parameters))
-        corner = np.zeros((2 * n, 2 * n))
+            np.zeros(_triangle(n_parameters)), clarabel.PSDTriangleConeT(n_parameters))
+        corner = np.zeros((both, both))
         corner[:n, n:] = target / self._norms
         corner += corner.T
         epigraph = self._program.add(
-            {self._at_z: _symmetric_placement(2 * n, 0, n),
-             self._at_t: _symmetric_placement(2 * n, n, 2 * n)},
-            symmetric_to_vector(corner), clarabel.PSDTriangleConeT(2 * n))
+            {self._at_z: _symmetric_placement(both, 0, n),
+             self._at_t: _symmetric_placement(both, n, both)},
+            symmetric_to_vector(corner), clarabel.PSDTriangleConeT(both))
         return information, epigraph
 
     def solve(self, gap: float, budget: float | None,
@@ -269,7 +274,7 @@ class _CompactForm:
             multipliers = z[spans[self._sinr_rows]] / problem.user_noise * self._total
         weights = _dual_weights(
             symmetric_from_vector(z[spans[self._information]]),
-            symmetric_from_vector(z[spans[self._epigraph]]), self._whitening, self._n_position,
+            symmetric_from_vector(z[spans[self._epigraph]]), self._whitening, self._n_wanted,
             self._total / self._norms)
         return CompactPoint(covariance, self._parts(x, covariance), weights, multipliers,
                             int(solution.iterations), status, float(solution.solve_time))
@@ -331,12 +336,12 @@ def _sinr_rows(sinr: Real, scalings: list[Real]) -> Real:
     return rows.reshape(n, -1)
 
 
-def _dual_weights(information: Real, epigraph: Real, scaling: Real, n_position: int,
+def _dual_weights(information: Real, epigraph: Real, scaling: Real, n_wanted: int,
                   scale: Real) -> Real | None:
     """Estimate V = F^-1 E from the multipliers of the two matrix inequalities."""
-    rows = information[:, -n_position:]
+    rows = information[:, -n_wanted:]
     try:
-        inner = np.linalg.solve(rows[-n_position:], -epigraph[:n_position, n_position:])
+        inner = np.linalg.solve(rows[-n_wanted:], -epigraph[:n_wanted, n_wanted:])
     except np.linalg.LinAlgError:
         return None
     weights: Real = scaling.T @ rows @ inner * scale

@@ -95,7 +95,8 @@ def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: float) ->
         np.sqrt(2) * cp.imag(total)[row, column]])
     coefficients = to_vector(problem.fisher.coefficients()).reshape(n_parameters ** 2, -1)
     fisher = cp.reshape(coefficients @ coordinates, (n_parameters, n_parameters), order='C')
-    scaling = whitening(problem.fisher.of_covariance(np.eye(d) / d))
+    scaling = whitening(
+        problem.fisher.of_covariance(np.eye(d) / d), problem.nuisance_first[0])
     fisher = scaling @ fisher @ scaling.T
     fisher = 0.5 * (fisher + fisher.T)
     selection = scaling @ problem.selection

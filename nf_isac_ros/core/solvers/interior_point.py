@@ -338,13 +338,9 @@ def _aligned(problem: Problem) -> tuple[Complex, Complex]:
 
 def compact_form(problem: Problem) -> Form:
     """Arrays of a problem in the form that the kernels take; the scale is still open."""
-    fisher = problem.fisher
-    values, vectors = np.linalg.eigh(fisher.receive_gram)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
-    responses = fisher.transmit @ (root @ fisher.selectors).conj().swapaxes(-1, -2)
     channels = np.ascontiguousarray(problem.user_channels)
     return Form(
-        responses=np.ascontiguousarray(responses),
+        responses=np.ascontiguousarray(problem.fisher.responses),
         selection=np.ascontiguousarray(problem.selection), channels=channels,
         dual_channels=np.ascontiguousarray(np.linalg.pinv(channels).conj().T),
         noise=problem.user_noise, sinr=problem.sinr, share=problem.sinr / (1 + problem.sinr),
