@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import csv
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -213,6 +214,31 @@ def planar_elements(
 def linear_elements(n: int, spacing: float, centre: ArrayLike = (0.0, 0.0, 0.0)) -> Vector:
     """Element positions of a uniform linear array along y, shape (n, 3) [m]."""
     return planar_elements(1, n, spacing, centre)
+
+
+def modular_elements(panels: Sequence[AntennaArray]) -> Vector:
+    """
+    Element positions of an array that is made of several panels.
+
+    Parameters
+    ----------
+    panels : sequence of AntennaArray
+        At least one; the pose of each is that of the panel in the frame of the whole array.
+
+    Returns
+    -------
+    ndarray, shape (N, 3)
+        Positions in the frame of the whole array [m], one panel after the other.
+
+    Raises
+    ------
+    ArrayError
+        If there is no panel.
+
+    """
+    if not panels:
+        raise ArrayError('panels: there is none, must be at least one')
+    return np.concatenate([panel.positions for panel in panels])
 
 
 def elements_from_csv(path: Path) -> Vector:

@@ -36,7 +36,7 @@ class Testbed(Protocol):
 
     @property
     def bodies(self) -> Sequence[Any]:
-        """Configured bodies: id, role, reflection, min_sinr_db."""
+        """Configured bodies: id, role, reflection, weight, coordinate_weights, min_sinr_db."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,11 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
             if reflection is None:
                 reflection = DEFAULT_REFLECTION if settings is None else settings.reflection
             as_points |= body.kind == 'extended'
-            targets.append(PointTarget(body.id, body.position, reflection))
+            target = PointTarget(body.id, body.position, reflection)
+            if settings is not None:
+                target = replace(target, weight=settings.weight,
+                                 coordinate_weights=settings.coordinate_weights)
+            targets.append(target)
         stamps.append(body.stamp)
         held |= body.state is TrackState.HELD
 

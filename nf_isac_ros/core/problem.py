@@ -246,7 +246,7 @@ def _scaled(full: FisherMap, transmit: Complex, scene: Scene) -> tuple[FisherMap
             + (f' beside {others}' if others else '') + ': no covariance gives a finite bound',
             'not-localisable', scene.targets[culprit].id)
     scale = 1.0 / np.sqrt(np.diag(isotropic))
-    weights = np.tile([target.weight for target in scene.targets], 3)
+    weights = np.array([target.weights for target in scene.targets]).T.ravel()
     selection = np.zeros((5 * n, 3 * n))
     selection[:3 * n] = np.diag(np.sqrt(weights) * scale[:3 * n])
     return replace(fisher, scale=scale), selection

@@ -39,6 +39,8 @@ class PointTarget:
         Complex reflection coefficient b; dimensionless.
     weight : float
         Weight of the target's bound in the objective.
+    coordinate_weights : ndarray, shape (3,)
+        Further weights of the bounds on x, y and z of the scene frame.
 
     """
 
@@ -46,6 +48,7 @@ class PointTarget:
     position: Vector
     reflection: complex = 1.0 + 0.0j
     weight: float = 1.0
+    coordinate_weights: Vector = field(default_factory=lambda: np.ones(3))
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -56,6 +59,17 @@ class PointTarget:
         if not (np.isfinite(self.weight) and self.weight > 0):
             raise SceneError(f'weight of {self.id!r} is {self.weight}, must be positive',
                              'bad-weight', self.id)
+        weights = np.array(self.coordinate_weights, dtype=float)
+        if weights.shape != (3,) or not (np.isfinite(weights) & (weights > 0)).all():
+            raise SceneError(f'coordinate weights of {self.id!r} are {weights}, must be three '
+                             'positive numbers', 'bad-weight', self.id)
+        weights.setflags(write=False)
+        object.__setattr__(self, 'coordinate_weights', weights)
+
+    @property
+    def weights(self) -> Vector:
+        """Weights of the bounds on x, y and z in the objective, shape (3,)."""
+        return self.weight * self.coordinate_weights
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from nf_isac_ros.files.models import (
     ArrayModel,
     Carrier,
     Coordinate,
+    CoordinateWeights,
     Count,
     Decibel,
     Name,
@@ -65,6 +66,9 @@ class BodySettings:
         'point' or 'extended' (targets).
     reflection : complex
         Complex reflection coefficient (targets).
+    weight : float
+    coordinate_weights : ndarray, shape (3,)
+        Of the bounds in the objective (targets); along x, y and z of the world frame.
     contour : str
         Name of the contour (extended targets).
     size_scale : float
@@ -84,6 +88,8 @@ class BodySettings:
     min_sinr_db: float | None = None
     kind: str = 'point'
     reflection: complex = 1.0 + 0.0j
+    weight: float = 1.0
+    coordinate_weights: Vector = field(default_factory=lambda: np.ones(3))
     contour: str = ''
     size_scale: float = 1.0
     motion: Motion | None = None
@@ -254,6 +260,8 @@ class _BodyModel(PointModel):
     min_sinr_db: Decibel | None = None
     reflection: Reflection = [1.0, 0.0]
     contour: str = ''
+    weight: Positive | None = None
+    weights: CoordinateWeights | None = None
     size_scale: Positive = 1.0
     motion: _MotionModel | None = None
     track_noise_m: Annotated[float, between(0.0, 1e6)] = 0.0
@@ -267,14 +275,19 @@ class _BodyModel(PointModel):
             raise fault(['min_sinr_db'], None, 'must be given for a user')
         if self.role == 'target' and self.min_sinr_db is not None:
             raise fault(['min_sinr_db'], self.min_sinr_db, 'must be left out for a target')
+        for key in ('weight', 'weights'):
+            if self.role == 'user' and getattr(self, key) is not None:
+                raise fault([key], getattr(self, key), 'must be left out for a user')
         return self
 
     def value(self) -> BodySettings:
         return BodySettings(
             id=self.id, role=self.role, topic=self.topic, type=self.type,
             offset=np.array(self.offset_m), min_sinr_db=self.min_sinr_db, kind=self.kind,
-            reflection=as_complex(self.reflection), contour=self.contour,
-            size_scale=self.size_scale,
+            reflection=as_complex(self.reflection),
+            weight=1.0 if self.weight is None else self.weight,
+            coordinate_weights=np.ones(3) if self.weights is None else np.array(self.weights),
+            contour=self.contour, size_scale=self.size_scale,
             motion=None if self.motion is None else self.motion.value(),
             track_noise=self.track_noise_m)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 import stat
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Len
 import numpy as np
@@ -17,6 +17,7 @@ from nf_isac_ros.core.arrays import (
     Pose,
     elements_from_csv,
     linear_elements,
+    modular_elements,
     planar_elements,
 )
 from nf_isac_ros.core.designs import DESIGNS
@@ -28,6 +29,7 @@ SPEED_OF_LIGHT = 299792458.0
 
 # A response matrix of so many elements has 1 MB for each body.
 MAX_ELEMENTS = 65536
+MAX_PANELS = 256
 MAX_CSV_BYTES = 16 * 2 ** 20
 MAX_COORDINATE = 1e9
 # A channel or a reflection coefficient below this is none; its square is still a normal number.
@@ -80,6 +82,7 @@ def _not_zero(pair: list[float]) -> list[float]:
 
 Quaternion = Annotated[list[Coordinate], Len(4, 4), AfterValidator(_unit_norm)]
 Reflection = Annotated[ComplexNumber, AfterValidator(_not_zero)]
+CoordinateWeights = Annotated[list[Positive], Len(3, 3)]
 
 
 # One for all, or one for each. The tags appear in no error.
@@ -211,8 +214,8 @@ class LinearModel(_Uniform):
     elements: ElementCount
 
 
-class ArrayModel(StrictModel):
-    """An antenna array, in one of four forms, with an optional pose."""
+class PanelModel(StrictModel):
+    """Elements in one of four forms, with an optional pose."""
 
     upa: PlanarModel | None = None
     ula: LinearModel | None = None
@@ -222,9 +225,11 @@ class ArrayModel(StrictModel):
     position_m: Point | None = None
     orientation_xyzw: Quaternion | None = None
 
+    forms: ClassVar[tuple[str, ...]] = ('upa', 'ula', 'positions_m', 'csv')
+
     @model_validator(mode='after')
-    def _one_form(self) -> ArrayModel:
-        self.exactly_one('upa', 'ula', 'positions_m', 'csv')
+    def _one_form(self) -> PanelModel:
+        self.exactly_one(*self.forms)
         if self.pose is not None and (
                 self.position_m is not None or self.orientation_xyzw is not None):
             raise ValueError('has a pose and a position_m or orientation_xyzw; must have one of '
@@ -261,11 +266,35 @@ class ArrayModel(StrictModel):
         elif self.ula is not None:
             elements = linear_elements(
                 self.ula.elements, self.ula.spacing(wavelength), self.ula.centre_m)
-        elif self.csv is not None:
-            elements = _elements_from_csv(f'{key}.csv', folder / self.csv)
         else:
-            elements = np.array(self.positions_m)
+            elements = self.other_elements(key, wavelength, folder)
         return AntennaArray(elements, pose.value(), name)
+
+    def other_elements(self, key: str, wavelength: float, folder: Path) -> np.ndarray:
+        """Elements (N, 3) that are neither `upa` nor `ula`; FileError if they cannot be used."""
+        if self.csv is not None:
+            return _elements_from_csv(f'{key}.csv', folder / self.csv)
+        return np.array(self.positions_m)
+
+
+class ArrayModel(PanelModel):
+    """An antenna array: elements in one of four forms or several panels, with an optional pose."""
+
+    panels: Annotated[list[PanelModel], Len(1, MAX_PANELS)] | None = None
+
+    forms: ClassVar[tuple[str, ...]] = (*PanelModel.forms, 'panels')
+
+    def other_elements(self, key: str, wavelength: float, folder: Path) -> np.ndarray:
+        """As for a panel; those of panels one panel after the other."""
+        if self.panels is None:
+            return super().other_elements(key, wavelength, folder)
+        elements = modular_elements([
+            panel.value(f'{key}.panels[{i}]', wavelength, folder, f'panel {i}')
+            for i, panel in enumerate(self.panels)])
+        if len(elements) > MAX_ELEMENTS:
+            raise FileError(f'{key}.panels: have {len(elements)} elements; must have at most '
+                            f'{MAX_ELEMENTS}')
+        return elements
 
 
 def _elements_from_csv(key: str, path: Path) -> np.ndarray:

@@ -23,6 +23,7 @@ from nf_isac_ros.files.models import (
     Carrier,
     ComplexNumber,
     ComplexVectorModel,
+    CoordinateWeights,
     Count,
     Decibel,
     Name,
@@ -57,6 +58,7 @@ class _TargetModel(PointModel):
     position_m: Point
     reflection: Reflection = [1.0, 0.0]
     weight: Positive = 1.0
+    weights: CoordinateWeights = [1.0, 1.0, 1.0]
 
 
 class _ScatteredModel(StrictModel):
@@ -145,7 +147,8 @@ class SceneModel(StrictModel):
             sensing_noise=self.radio.sensing_noise.value(len(receive)),
             bandwidth=self.radio.bandwidth_hz)
         targets = tuple(
-            PointTarget(t.id, np.array(t.position_m), as_complex(t.reflection), t.weight)
+            PointTarget(t.id, np.array(t.position_m), as_complex(t.reflection), t.weight,
+                        np.array(t.weights))
             for t in self.targets)
         users = tuple(
             User(u.id, u.min_sinr_db,

@@ -122,11 +122,11 @@ def _positive(covariance: Complex) -> Complex:
 
 def objective(problem: Problem, targets: Sequence[TargetReport],
               users: Sequence[UserReport]) -> float:
-    """Weighted sum of the traces of the position bounds [m^2]; NaN without targets."""
+    """Weighted sum of the bounds on the coordinates [m^2]; NaN without targets."""
     if not targets:
         return float('nan')
     return float(sum(
-        target.weight * np.trace(report.crb)
+        target.weights @ np.diag(report.crb)
         for target, report in zip(problem.scene.targets, targets, strict=True)))
 
 
