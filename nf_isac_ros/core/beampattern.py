@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,19 +49,10 @@ class GridPlane:
 
     def __post_init__(self) -> None:
         """Check and freeze the vectors."""
-        for key in ('centre', 'edge_u', 'edge_v'):
-            vector = np.array(getattr(self, key), dtype=float)
-            if vector.shape != (3,) or not np.isfinite(vector).all():
-                raise SceneError(f'{key} of a plane is {getattr(self, key)}, must be three '
-                                 'finite numbers [m]', 'bad-plane')
-            vector.setflags(write=False)
-            object.__setattr__(self, key, vector)
+        _freeze_vectors(self, 'plane', ('centre', 'edge_u', 'edge_v'))
         if np.linalg.norm(np.cross(self.edge_u, self.edge_v)) <= 0.0:
             raise SceneError('edge_u and edge_v of a plane must span an area', 'bad-plane')
-        if len(self.cells) != 2 or min(self.cells) < 1:
-            raise SceneError(
-                f'cells of a plane is {self.cells}, must be two counts of at least 1',
-                'bad-plane')
+        _check_cells(self.cells, 'plane', 2)
 
     @cached_property
     def points(self) -> Vector:
@@ -70,6 +61,86 @@ class GridPlane:
         points: Vector = (
             self.centre + u[:, None, None] * self.edge_u + v[None, :, None] * self.edge_v)
         return points.reshape(-1, 3)
+
+
+@dataclass(frozen=True)
+class GridVolume:
+    """
+    A parallelepiped in space, divided into cells.
+
+    Attributes
+    ----------
+    centre : ndarray, shape (3,)
+        Centre in the scene frame [m].
+    edge_u, edge_v, edge_w : ndarray, shape (3,)
+        The three edges, from end to end [m].
+    cells : tuple of int
+        Cells along u, v and w.
+
+    """
+
+    centre: Vector
+    edge_u: Vector
+    edge_v: Vector
+    edge_w: Vector
+    cells: tuple[int, int, int] = (40, 40, 40)
+
+    def __post_init__(self) -> None:
+        """Check and freeze the vectors."""
+        _freeze_vectors(self, 'volume', ('centre', 'edge_u', 'edge_v', 'edge_w'))
+        if abs(np.dot(np.cross(self.edge_u, self.edge_v), self.edge_w)) <= 0.0:
+            raise SceneError('edge_u, edge_v and edge_w of a volume must span a volume',
+                             'bad-volume')
+        _check_cells(self.cells, 'volume', 3)
+
+    @cached_property
+    def points(self) -> Vector:
+        """Centres of the cells in the scene frame, shape (n_u n_v n_w, 3), u slowest [m]."""
+        u, v, w = (((np.arange(n) + 0.5) / n - 0.5) for n in self.cells)
+        points: Vector = (
+            self.centre + u[:, None, None, None] * self.edge_u
+            + v[None, :, None, None] * self.edge_v + w[None, None, :, None] * self.edge_w)
+        return points.reshape(-1, 3)
+
+
+def _freeze_vectors(grid: GridPlane | GridVolume, kind: str, keys: Sequence[str]) -> None:
+    """Turn the vectors of a grid into read-only arrays; SceneError if one is none."""
+    for key in keys:
+        vector = np.array(getattr(grid, key), dtype=float)
+        if vector.shape != (3,) or not np.isfinite(vector).all():
+            raise SceneError(f'{key} of a {kind} is {getattr(grid, key)}, must be three '
+                             'finite numbers [m]', f'bad-{kind}')
+        vector.setflags(write=False)
+        object.__setattr__(grid, key, vector)
+
+
+def _check_cells(cells: Sequence[int], kind: str, number: int) -> None:
+    if len(cells) != number or min(cells) < 1:
+        raise SceneError(f'cells of a {kind} is {cells}, must be {number} counts of at least 1',
+                         f'bad-{kind}')
+
+
+@dataclass(frozen=True)
+class PatternComponents:
+    """
+    Power density by the part of the transmission that it comes from.
+
+    Attributes
+    ----------
+    users : ndarray, shape (U, K)
+        Of each user's beam, v^T w_u w_u^H v^* [W].
+    sensing : ndarray, shape (K,)
+        Of the sensing covariance, v^T R_d v^* [W].
+
+    """
+
+    users: Vector
+    sensing: Vector
+
+    @property
+    def total(self) -> Vector:
+        """Of the whole covariance, v^T R_X v^*, shape (K,) [W]."""
+        return self.users.sum(axis=0) + self.sensing
 
 
 class PatternEvaluator:
@@ -166,15 +237,51 @@ class PatternEvaluator:
             If the number of rows is not that of the elements.
 
         """
+        power = np.full(len(self.points), np.nan)
+        for indices, by_beam in self._by_beam(weights):
+            power[indices] = by_beam.sum(axis=1)
+        return power
+
+    def components(self, communication: ComplexMatrix,
+                   sensing: ComplexMatrix) -> PatternComponents:
+        """
+        Power density of each user's beam and of the sensing beams together, in one pass.
+
+        Parameters
+        ----------
+        communication : ndarray, shape (N, U)
+            Beams w_u [sqrt(W)].
+        sensing : ndarray, shape (N, r)
+            Beams without data [sqrt(W)].
+
+        Returns
+        -------
+        PatternComponents
+            NaN where there is no response.
+
+        Raises
+        ------
+        SceneError
+            If the number of rows is not that of the elements.
+
+        """
+        n_users = communication.shape[1]
+        users = np.full((n_users, len(self.points)), np.nan)
+        sensed = np.full(len(self.points), np.nan)
+        for indices, by_beam in self._by_beam(np.hstack([communication, sensing])):
+            users[:, indices] = by_beam[:, :n_users].T
+            sensed[indices] = by_beam[:, n_users:].sum(axis=1)
+        return PatternComponents(users, sensed)
+
+    def _by_beam(self, weights: ComplexMatrix) -> Iterator[tuple[NDArray[np.intp], Vector]]:
+        """Yield indices of points and the power density of each beam there, (chunk, B)."""
         weights = np.asarray(weights, dtype=np.complex64)
         if weights.ndim != 2 or len(weights) != len(self._elements):
             raise SceneError(f'weights have shape {weights.shape}, must be '
                              f'({len(self._elements)}, B)', 'bad-weights')
-        power = np.full(len(self.points), np.nan)
         for indices, chunk in self._chunks():
             amplitudes = (chunk @ weights).astype(np.complex128)
-            power[indices] = (amplitudes.real ** 2 + amplitudes.imag ** 2).sum(axis=1)
-        return power
+            yield indices, amplitudes.real ** 2 + amplitudes.imag ** 2
 
     def gain(self, weights: ComplexMatrix) -> Vector:
         """

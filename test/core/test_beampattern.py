@@ -9,6 +9,7 @@ from nf_isac_ros.core import beampattern
 from nf_isac_ros.core.arrays import planar_elements
 from nf_isac_ros.core.beampattern import (
     GridPlane,
+    GridVolume,
     PatternEvaluator,
     decibels,
     power_density,
@@ -177,6 +178,71 @@ def test_impossible_planes_are_refused(change):
     values = {'centre': (0, 0, 0), 'edge_u': (1, 0, 0), 'edge_v': (0, 1, 0), 'cells': (2, 2)}
     with pytest.raises(SceneError):
         GridPlane(**{**values, **change})
+
+
+def test_volume_points_are_the_centres_of_the_cells():
+    volume = GridVolume((1, 2, 3), (4, 0, 0), (0, 2, 0), (0, 0, 6), (2, 1, 3))
+    np.testing.assert_allclose(volume.points, [
+        [0, 2, 1], [0, 2, 3], [0, 2, 5], [2, 2, 1], [2, 2, 3], [2, 2, 5]])
+
+
+def test_a_slice_of_a_volume_is_a_plane():
+    volume = GridVolume((0, 0, 2), (0.4, 0, 0), (0, 1, 0.2), (0, 0, 3), (3, 4, 5))
+    plane = GridPlane((0, 0, 2), (0, 1, 0.2), (0, 0, 3), (4, 5))
+    np.testing.assert_allclose(volume.points.reshape(3, -1, 3)[1], plane.points, atol=1e-15)
+
+
+@pytest.mark.parametrize('change', [
+    {'edge_w': (0, 0, np.inf)}, {'edge_w': (1, 2, 0)}, {'cells': (2, 2)}, {'cells': (2, 0, 2)},
+], ids=['infinite', 'flat', 'two_counts', 'no_cells'])
+def test_impossible_volumes_are_refused(change):
+    values = {'centre': (0, 0, 0), 'edge_u': (1, 0, 0), 'edge_v': (0, 1, 0),
+              'edge_w': (0, 0, 1), 'cells': (2, 2, 2)}
+    with pytest.raises(SceneError) as caught:
+        GridVolume(**{**values, **change})
+    assert caught.value.reason == 'bad-volume'
+
+
+def test_components_are_the_quadratic_forms_of_their_covariances():
+    rng = np.random.default_rng(6)
+    elements = rng.uniform(-0.1, 0.1, (7, 3))
+    communication, sensing = (
+        rng.normal(size=(7, n)) + 1j * rng.normal(size=(7, n)) for n in (2, 3))
+    points = np.vstack([rng.uniform(0.5, 3.0, (11, 3)), elements[:1]])
+    found = PatternEvaluator(elements, WAVELENGTH, points).components(communication, sensing)
+    for k, point in enumerate(points[:-1]):
+        v = spherical(elements, point)
+        users = [abs(v @ communication[:, u]) ** 2 for u in range(2)]
+        rest = (v @ sensing @ sensing.conj().T @ v.conj()).real
+        np.testing.assert_allclose(found.users[:, k], users, rtol=1e-4)
+        assert found.sensing[k] == pytest.approx(rest, rel=1e-4)
+        assert found.total[k] == pytest.approx(sum(users) + rest, rel=1e-4)
+    assert np.isnan(found.users[:, -1]).all() and np.isnan(found.total[-1])
+
+
+@pytest.mark.parametrize('n_users, n_sensing', [(0, 2), (2, 0), (0, 0)])
+def test_components_may_be_absent(n_users, n_sensing):
+    evaluator = PatternEvaluator(np.zeros((1, 3)), WAVELENGTH, [[0, 0, 1.0]])
+    found = evaluator.components(np.ones((1, n_users)), np.ones((1, n_sensing)))
+    one = (WAVELENGTH / (4 * np.pi)) ** 2
+    assert found.users.shape == (n_users, 1)
+    np.testing.assert_allclose(found.sensing, [n_sensing * one], rtol=1e-5)
+    np.testing.assert_allclose(found.total, [(n_users + n_sensing) * one], rtol=1e-5)
+
+
+def test_components_in_a_volume_of_the_largest_array_stay_within_memory():
+    elements = planar_elements(128, 128, WAVELENGTH / 2)
+    volume = GridVolume((0, 0, 5), (4, 0, 0), (0, 4, 0), (0, 0, 4), (8, 8, 8))
+    tracemalloc.start()
+    try:
+        found = PatternEvaluator(elements, WAVELENGTH, volume.points, memory=0).components(
+            np.ones((16384, 2)) / 128, np.ones((16384, 1)) / 128)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.isfinite(found.total).all()
+    # The responses alone, 512 points in single precision, would take 67 MB.
+    assert peak < 60e6
 
 
 def test_decibels_stay_within_the_range():
