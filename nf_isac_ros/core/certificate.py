@@ -18,9 +18,10 @@ def tangent_weights(problem: Problem, covariance: Complex) -> Real | None:
     return None if inverse is None else inverse @ problem.selection
 
 
-def crb_bound(problem: Problem, weights: Real, multipliers: Real) -> float:
+def crb_bound(problem: Problem, weights: Real, multipliers: Real,
+              row_multipliers: Real | None = None) -> float:
     """
-    Lower bound on tr(E^T F(S)^-1 E) over all designs that meet power and SINRs.
+    Lower bound on tr(E^T F(S)^-1 E) over all designs that meet power, SINRs and further rows.
 
     Parameters
     ----------
@@ -30,6 +31,9 @@ def crb_bound(problem: Problem, weights: Real, multipliers: Real) -> float:
     multipliers : ndarray, shape (U,)
         Any mu >= 0, on the scale of the weights; tight at the multipliers of the SINR constraints
         (1 + 1/Gamma_u) g_u^H W_u g_u >= g_u^H S g_u + noise_u of an optimum.
+    row_multipliers : ndarray, shape (R,), or None
+        Any omega, on the scale of the weights; tight at the multipliers of `problem.rows`. None:
+        without them.
 
     Returns
     -------
@@ -41,11 +45,16 @@ def crb_bound(problem: Problem, weights: Real, multipliers: Real) -> float:
     tr(E^T F^-1 E) >= 2 s tr(E^T V) - s^2 <C, S> for any s, with C the adjoint of F at V V^T. For a
     design that meets the SINRs, <C, S> stays below the largest eigenvalue of
     C - sum_k mu_k g_k g_k^H + (1 + 1/Gamma_u) mu_u g_u g_u^H over u, minus sum mu_k noise_k;
-    maximising over s gives (tr E^T V)^2 over that.
+    maximising over s gives (tr E^T V)^2 over that. A design that meets the rows has
+    <sum_k omega_k sign_k p_k p_k^H, S> >= 0 for every omega >= 0 that leaves the free scalars out,
+    so that sum may be added to C.
 
     """
     g, mu = problem.user_channels, np.maximum(multipliers, 0.0)
     cost = problem.fisher.adjoint(weights @ weights.T)
+    if problem.rows is not None and row_multipliers is not None:
+        signed = problem.rows.signs * problem.rows.balanced(row_multipliers)
+        cost = cost + (problem.rows.points * signed) @ problem.rows.points.conj().T
     if len(mu):
         cost = cost - (g * mu) @ g.conj().T
         lifted = (g * (mu * (1.0 + 1.0 / problem.sinr))).T[:, :, None] * g.T.conj()[:, None, :]

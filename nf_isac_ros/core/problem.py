@@ -32,6 +32,50 @@ Complex = NDArray[np.complex128]
 
 
 @dataclass(frozen=True)
+class Rows:
+    """
+    Further requirements on what points receive: sign_k p_k^H S p_k >= sum_t levels_kt tau_t.
+
+    The tau_t are free. Two rows for each of some points, (1, 1) and (-1, -eta), keep the largest
+    of their illuminations within eta times the smallest.
+
+    Attributes
+    ----------
+    points : ndarray, shape (d, R)
+        p_k.
+    signs : ndarray, shape (R,)
+        1 or -1.
+    levels : ndarray, shape (R, T)
+
+    """
+
+    points: Complex
+    signs: Real
+    levels: Real
+
+    def in_subspace(self, basis: Complex) -> Rows:
+        """Same requirements on covariances in an orthonormal basis (d, d')."""
+        return replace(self, points=basis.conj().T @ self.points)
+
+    def received(self, covariance: Complex) -> Real:
+        """p_k^H S p_k, shape (R,)."""
+        received: Real = np.einsum(
+            'ik,ij,jk->k', self.points.conj(), covariance, self.points).real
+        return received
+
+    def balanced(self, multipliers: Real) -> Real:
+        """Multipliers >= 0 whose sums with each column of the levels are zero, shape (R,)."""
+        out = np.maximum(multipliers, 0.0)
+        for level in self.levels.T:
+            up, down = level > 0, level < 0
+            above, below = level[up] @ out[up], -(level[down] @ out[down])
+            larger, share = (up, below / above) if above > below else (
+                down, above / below if below else 0.0)
+            out[larger] *= share
+        return out
+
+
+@dataclass(frozen=True)
 class Problem:
     """
     Reduced form of a scene.
@@ -65,6 +109,8 @@ class Problem:
         For S, in scaled units.
     selection : ndarray, shape (5 K, 3 K)
         E: the objective is tr(E^T F(S)^-1 E) [m^2], weights included.
+    rows : Rows or None
+        Requirements besides power and SINRs.
 
     """
 
@@ -80,6 +126,7 @@ class Problem:
     sinr: Real
     fisher: FisherMap
     selection: Real
+    rows: Rows | None = None
 
     @property
     def channels(self) -> Complex:
@@ -132,6 +179,38 @@ class Problem:
         n_users = len(self.scene.users)
         gram = self.gram[n_users:, n_users:] * (self.scene.radio.power / n)
         return position_bounds(self.full_fisher.of_gram(gram), len(self.scene.targets))
+
+    def truncated(self, tolerance: float) -> tuple[Problem, Complex]:
+        """
+        Restrict the covariance to the better part of the reduced subspace.
+
+        Parameters
+        ----------
+        tolerance : float
+            Singular values of the unit columns of `fisher.transmit`, off the users' channels,
+            that are smaller are left out.
+
+        Returns
+        -------
+        problem : Problem
+            What is feasible in it is feasible here, with the same bounds and SINRs.
+        basis : ndarray, shape (d, d')
+            Orthonormal; S = basis S' basis^H.
+
+        """
+        rank = int(np.count_nonzero(np.abs(self.user_channels).sum(axis=1)))
+        norms = np.linalg.norm(self.fisher.transmit, axis=0)
+        rest = self.fisher.transmit[rank:] / np.where(norms > 0, norms, 1.0)
+        vectors, values, _ = np.linalg.svd(rest, full_matrices=False)
+        kept = vectors[:, values > tolerance]
+        basis = np.zeros((self.dimension, rank + kept.shape[1]), dtype=complex)
+        basis[:rank, :rank] = np.eye(rank)
+        basis[rank:, rank:] = kept
+        left = basis.conj().T
+        return replace(
+            self, basis=self.basis @ basis, user_channels=left @ self.user_channels,
+            fisher=self.fisher.with_transmit(left @ self.fisher.transmit),
+            rows=None if self.rows is None else self.rows.in_subspace(basis)), basis
 
     def objective(self, covariance: Complex) -> float:
         """Weighted sum of position bounds of S, shape (d, d) [m^2]; infinite if singular."""
