@@ -186,6 +186,29 @@ def user_shares(problem: Problem, covariance: Complex, parts: Complex) -> Comple
     return (projected @ np.einsum('uij,ju->iu', parts, turned)).T
 
 
+def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedBeams:
+    """
+    Turn a solver's point of the compact form into beams that meet the power and every SINR.
+
+    Parameters
+    ----------
+    problem : Problem
+        Feasible.
+    covariance : ndarray, shape (d, d)
+        S, positive semidefinite but for rounding.
+    parts : ndarray, shape (U, U, U)
+        X_u = G^H W_u G.
+
+    Returns
+    -------
+    ReducedBeams
+
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    covariance = (vectors * np.maximum(values, 0.0)) @ vectors.conj().T
+    return repair(problem, split(problem, covariance, user_shares(problem, covariance, parts)))
+
+
 def slack(problem: Problem, beams: ReducedBeams) -> Real:
     """
     How far each SINR constraint is from being active, relative to the noise.

@@ -1,4 +1,4 @@
-"""Lower bounds on the sum of position bounds that need no trust in a solver."""
+"""Bounds on the objectives of designs that need no trust in a solver."""
 
 from __future__ import annotations
 
@@ -50,16 +50,82 @@ def crb_bound(problem: Problem, weights: Real, multipliers: Real,
     so that sum may be added to C.
 
     """
-    g, mu = problem.user_channels, np.maximum(multipliers, 0.0)
     cost = problem.fisher.adjoint(weights @ weights.T)
     if problem.rows is not None and row_multipliers is not None:
         signed = problem.rows.signs * problem.rows.balanced(row_multipliers)
         cost = cost + (problem.rows.points * signed) @ problem.rows.points.conj().T
-    if len(mu):
-        cost = cost - (g * mu) @ g.conj().T
-        lifted = (g * (mu * (1.0 + 1.0 / problem.sinr))).T[:, :, None] * g.T.conj()[:, None, :]
-        largest = float(np.linalg.eigvalsh(cost + lifted)[:, -1].max())
-    else:
-        largest = float(np.linalg.eigvalsh(cost)[-1])
-    ceiling = largest - float(mu @ problem.user_noise)
+    ceiling = _ceiling(problem, cost, multipliers)
     return float(np.sum(problem.selection * weights)) ** 2 / ceiling if ceiling > 0 else 0.0
+
+
+def max_min_bound(problem: Problem, points: Complex, shares: Real, multipliers: Real) -> float:
+    """
+    Upper bound on the least of p_k^H S p_k over all designs that meet power and SINRs.
+
+    Parameters
+    ----------
+    problem : Problem
+    points : ndarray, shape (d, K)
+        The vectors p_k.
+    shares : ndarray, shape (K,)
+        Any omega >= 0 that is not zero; tight at the multipliers of the points of an optimum.
+    multipliers : ndarray, shape (U,)
+        Any mu >= 0, on the scale of shares of sum one; as for `crb_bound`.
+
+    Returns
+    -------
+    float
+        Bound in the unit of |p_k|^2.
+
+    Notes
+    -----
+    The least is at most the mean with the weights omega, which is linear in the covariances; so
+    the bound is that of `crb_bound` on <C, S> with C = sum_k omega_k p_k p_k^H.
+
+    """
+    shares = np.maximum(shares, 0.0)
+    cost = (points * (shares / shares.sum())) @ points.conj().T
+    return _ceiling(problem, cost, multipliers)
+
+
+def power_bound(problem: Problem, multipliers: Real) -> float:
+    """
+    Lower bound on the power of any beams that meet the SINRs.
+
+    Parameters
+    ----------
+    problem : Problem
+        With at least one user.
+    multipliers : ndarray, shape (U,)
+        Any mu >= 0 that is not zero, as for `crb_bound`; tight at the powers of the dual uplink.
+
+    Returns
+    -------
+    float
+        As a fraction of the budget.
+
+    Notes
+    -----
+    Beams of power p meet 0 <= m p - sum_k mu_k noise_k, where m is the largest eigenvalue of
+    `crb_bound` with C = 0.
+
+    """
+    mu = np.maximum(multipliers, 0.0)
+    nothing = np.zeros((problem.dimension, problem.dimension), dtype=complex)
+    return float(mu @ problem.user_noise) / _largest(problem, nothing, mu)
+
+
+def _ceiling(problem: Problem, cost: Complex, multipliers: Real) -> float:
+    """Upper bound on <C, S>, for a positive semidefinite C, over all S that meet the SINRs."""
+    mu = np.maximum(multipliers, 0.0)
+    return _largest(problem, cost, mu) - float(mu @ problem.user_noise)
+
+
+def _largest(problem: Problem, cost: Complex, mu: Real) -> float:
+    """Largest eigenvalue over the users u of C - sum_k mu_k g g^H + (1 + 1/Gamma) mu_u g g^H."""
+    g = problem.user_channels
+    if not len(mu):
+        return float(np.linalg.eigvalsh(cost)[-1])
+    cost = cost - (g * mu) @ g.conj().T
+    lifted = (g * (mu * (1.0 + 1.0 / problem.sinr))).T[:, :, None] * g.T.conj()[:, None, :]
+    return float(np.linalg.eigvalsh(cost + lifted)[:, -1].max())

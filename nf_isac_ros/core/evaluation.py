@@ -42,6 +42,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
     """
     scene, power = problem.scene, problem.scene.radio.power
     n_users = len(scene.users)
+    dimension = outcome.subspace_dimension or problem.dimension
     reduced = np.hstack([outcome.beams.communication, outcome.beams.sensing])
     weights = _product(np.sqrt(power), problem.basis, reduced, 0)
     # What users and targets receive of each beam: the one other pass over the elements.
@@ -65,8 +66,8 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         isotropic_sum_crb=sum((target.isotropic_crb for target in targets), 0.0),
         power=_square(weights), power_limit=power,
         covariance_eigenvalues=np.maximum(
-            np.linalg.eigvalsh(reduced @ reduced.conj().T)[::-1], 0.0) * power,
-        subspace_dimension=problem.dimension, iterations=outcome.iterations, warm=outcome.warm,
+            np.linalg.eigvalsh(reduced @ reduced.conj().T)[::-1][:dimension], 0.0) * power,
+        subspace_dimension=dimension, iterations=outcome.iterations, warm=outcome.warm,
         times_ms=dict(times_ms or {}))
 
 

@@ -44,6 +44,30 @@ def users_first_beams(problem: Problem) -> ReducedBeams:
     return ReducedBeams(users.beams, sensing).with_full_power()
 
 
+def even_covariance(problem: Problem) -> NDArray[np.complex128]:
+    """
+    Serve the users with least power and spread the rest evenly: of the right size everywhere.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    ndarray, shape (d, d)
+        About which a general solver is scaled.
+
+    Raises
+    ------
+    InfeasibleError
+        If the SINRs cannot be met.
+
+    """
+    beams = users_first_beams(problem)
+    left = np.linalg.norm(beams.sensing) ** 2
+    return beams.covariance + left * np.eye(problem.dimension) / problem.dimension
+
+
 def null_space_covariance(problem: Problem) -> NDArray[np.complex128] | None:
     """
     Spread sensing power where no user receives it, most of it at the targets.

@@ -1,10 +1,20 @@
 """Designs: one file per problem, that says what is minimised, subject to what."""
 
-from nf_isac_ros.core.designs import crb_min, isotropic, sinr_max, users_first, zero_forcing
+from nf_isac_ros.core.designs import (
+    crb_min,
+    isotropic,
+    max_min_echo,
+    max_min_illumination,
+    sinr_max,
+    users_first,
+    zero_forcing,
+)
 from nf_isac_ros.core.designs.base import Design, Outcome, Solve
 
 DESIGNS: dict[str, Design] = {
     module.DESIGN.name: module.DESIGN
-    for module in (crb_min, isotropic, sinr_max, users_first, zero_forcing)}
+    for module in (
+        crb_min, isotropic, max_min_echo, max_min_illumination, sinr_max, users_first,
+        zero_forcing)}
 
 __all__ = ['DESIGNS', 'Design', 'Outcome', 'Solve']

@@ -25,6 +25,8 @@ class Outcome:
         Of the solver.
     warm : bool
         The solver was started from an earlier problem.
+    subspace_dimension : int or None
+        Dimension of the subspace that the design keeps to; None: that of the problem.
 
     """
 
@@ -32,6 +34,7 @@ class Outcome:
     bound: float
     iterations: int = 0
     warm: bool = False
+    subspace_dimension: int | None = None
 
 
 Solve = Callable[[Problem, float, 'float | None'], Outcome]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import ReducedBeams, repair, split, user_shares
+from nf_isac_ros.core.beams import ReducedBeams, recovered
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.exceptions import SolverError
@@ -16,9 +15,7 @@ from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.solvers.clarabel_ import CompactPoint, solve_crb
 from nf_isac_ros.core.solvers.interior_point import InteriorPoint, Path, minimise_crb
-from nf_isac_ros.core.starting_point import users_first_beams
-
-Complex = NDArray[np.complex128]
+from nf_isac_ros.core.starting_point import even_covariance
 
 # The solver aims for this much of the gap; repair and recomputation may cost some of the rest.
 SOLVER_SHARE = 0.8
@@ -89,14 +86,12 @@ def _gap(problem: Problem, outcome: Outcome) -> float:
 
 
 def _by_clarabel(problem: Problem, gap: float, budget: float | None) -> Outcome:
-    return _outcome(problem, solve_crb(problem, _reference(problem), gap, budget))
+    return _outcome(problem, solve_crb(problem, even_covariance(problem), gap, budget))
 
 
 def _outcome(problem: Problem, point: InteriorPoint | CompactPoint) -> Outcome:
     """Beams of a solver's point, repaired, and the best bound that it leads to."""
-    covariance = _positive(point.covariance)
-    beams = repair(problem, split(
-        problem, covariance, user_shares(problem, covariance, point.parts)))
+    beams = recovered(problem, point.covariance, point.parts)
     return Outcome(beams, _best_bound(problem, point, beams), point.iterations)
 
 
@@ -106,18 +101,6 @@ def _best_bound(problem: Problem, point: InteriorPoint | CompactPoint,
     candidates = [point.weights, tangent_weights(problem, beams.covariance)]
     return max((crb_bound(problem, weights, point.multipliers)
                 for weights in candidates if weights is not None), default=0.0)
-
-
-def _reference(problem: Problem) -> Complex:
-    """Covariance about which the solver is scaled: what the users leave is spread evenly."""
-    beams = users_first_beams(problem)
-    left = np.linalg.norm(beams.sensing) ** 2
-    return beams.covariance + left * np.eye(problem.dimension) / problem.dimension
-
-
-def _positive(covariance: Complex) -> Complex:
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.maximum(values, 0.0)) @ vectors.conj().T
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],

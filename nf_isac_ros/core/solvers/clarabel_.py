@@ -69,6 +69,35 @@ class CompactPoint:
     solve_time: float
 
 
+@dataclass(frozen=True)
+class MaxMinPoint:
+    """
+    Point of the compact form of max-min power.
+
+    Attributes
+    ----------
+    covariance : ndarray, shape (d, d)
+        S.
+    parts : ndarray, shape (U, U, U)
+        X_u = G^H W_u G.
+    shares : ndarray, shape (K,)
+        Multipliers of the points, nonnegative, of sum one but for rounding.
+    multipliers : ndarray, shape (U,)
+        Multipliers mu of the SINR constraints, for the objective in the unit of the points.
+    iterations : int
+    status : str
+        The solver's own word.
+
+    """
+
+    covariance: Complex
+    parts: Complex
+    shares: Real
+    multipliers: Real
+    iterations: int
+    status: str
+
+
 class _Program:
     """Rows of a conic program, collected cone by cone."""
 
@@ -176,7 +205,52 @@ def solve_crb(problem: Problem, reference: Complex, gap: float, budget: float | 
     scaled = replace(
         problem, user_channels=factor.conj().T @ problem.user_channels,
         fisher=problem.fisher.with_transmit(factor.conj().T @ problem.fisher.transmit))
-    form = _CompactForm(scaled, factor.conj().T @ factor)
+    form = _CrbForm(scaled, factor.conj().T @ factor)
+    point = form.solve(gap, budget, options or {})
+    return replace(point, covariance=factor @ point.covariance @ factor.conj().T)
+
+
+def solve_max_min(problem: Problem, points: Complex, reference: Complex, gap: float,
+                  budget: float | None = None,
+                  options: Mapping[str, object] | None = None) -> MaxMinPoint:
+    """
+    Maximise the least p_k^H S p_k subject to power and SINRs.
+
+    Parameters
+    ----------
+    problem : Problem
+        Feasible.
+    points : ndarray, shape (d, K)
+        The vectors p_k, at least one.
+    reference : ndarray, shape (d, d)
+        As for `solve_crb`.
+    gap : float
+        Relative gap to aim for.
+    budget : float or None
+        Time limit [s].
+    options : mapping, optional
+        Settings of Clarabel on top of those made here.
+
+    Returns
+    -------
+    MaxMinPoint
+        The solver's last point; nothing in it is to be trusted before it is repaired and
+        certified.
+
+    Raises
+    ------
+    SolverError
+        If the solver ended without numbers.
+
+    Notes
+    -----
+    Variables are S, X_0..X_U as for `solve_crb`, and a scalar tau: maximise tau subject to
+    p_k^H S p_k >= tau.
+
+    """
+    factor = _square_root(reference)
+    scaled = replace(problem, user_channels=factor.conj().T @ problem.user_channels)
+    form = _MaxMinForm(scaled, factor.conj().T @ factor, factor.conj().T @ points)
     point = form.solve(gap, budget, options or {})
     return replace(point, covariance=factor @ point.covariance @ factor.conj().T)
 
@@ -188,32 +262,26 @@ def _square_root(reference: Complex) -> Complex:
 
 
 class _CompactForm:
-    """The program for coordinates in which S is about the identity."""
+    """
+    Power and users of a program, for coordinates in which S is about the identity.
 
-    def __init__(self, problem: Problem, power_metric: Complex) -> None:
+    Its variables are S, the X_k, and those of an objective.
+    """
+
+    def __init__(self, problem: Problem, power_metric: Complex, n_own: int) -> None:
         self._problem = problem
         d, self._n_users = problem.user_channels.shape
-        order, self._n_wanted = problem.nuisance_first
-        self._whitening = whitening(problem.fisher.of_covariance(np.eye(d)), order)
-        target = (self._whitening @ problem.selection)[-self._n_wanted:]
-        # Unit columns of E keep T near one; their squares go to the cost.
-        self._norms = np.linalg.norm(target, axis=0)
-        self._total = float(np.sum(self._norms ** 2))
-
         self._part_size = self._n_users ** 2 if self._n_users > 1 else 0
         self._n_parts = self._n_users + 1 if self._n_users > 1 else 0
         self._at_parts = d * d
-        self._at_z = self._at_parts + self._n_parts * self._part_size
-        self._at_t = self._at_z + _triangle(self._n_wanted)
-        self._program = _Program(self._at_t + _triangle(target.shape[1]))
-
+        self._at_own = self._at_parts + self._n_parts * self._part_size
+        self._program = _Program(self._at_own + n_own)
         self._scalings = _part_scalings(problem.sinr)
         self._program.add({0: -to_vector(power_metric[None])}, np.ones(1),
                           clarabel.NonnegativeConeT(1))
         self._program.add({0: embedding(d)}, np.zeros(d * (2 * d + 1)),
                           clarabel.PSDTriangleConeT(2 * d))
         self._sinr_rows = self._add_users()
-        self._information, self._epigraph = self._add_information(target)
 
     def _add_users(self) -> int | None:
         """Add what the users receive and their SINRs; returns the number of the SINR cone."""
@@ -238,6 +306,56 @@ class _CompactForm:
         return self._program.add({self._at_parts: _sinr_rows(sinr, self._scalings)}, -np.ones(n),
                                  clarabel.NonnegativeConeT(n))
 
+    def _run(self, cost: Real, gap: float, budget: float | None,
+             options: Mapping[str, object]) -> tuple[Real, Real, clarabel.DefaultSolution]:
+        """Run Clarabel; its last point, multipliers, and what else it says."""
+        solution = self._program.solve(cost, gap, budget, options)
+        x, z = np.array(solution.x), np.array(solution.z)
+        if str(solution.status) not in USABLE or not (
+                np.isfinite(x).all() and np.isfinite(z).all()):
+            raise SolverError(
+                f'Clarabel ended with {solution.status} after {solution.iterations} iterations')
+        return x, z, solution
+
+    def _multipliers(self, z: Real, unit: float) -> Real:
+        """Multipliers mu of the SINR constraints for an objective in this unit."""
+        if self._sinr_rows is None:
+            return np.zeros(0)
+        # The certificate's constraint in its own units: the row here times the noise.
+        rows = z[self._program.spans[self._sinr_rows]]
+        multipliers: Real = rows / self._problem.user_noise * unit
+        return multipliers
+
+    def _parts(self, x: Real, covariance: Complex) -> Complex:
+        """Read X_1..X_U, shape (U, U, U)."""
+        n, g = self._n_users, self._problem.user_channels
+        if n == 1:
+            return (g.conj().T @ covariance @ g)[None]
+        parts = np.zeros((n, n, n), dtype=complex)
+        unit = np.sqrt(self._problem.sinr * self._problem.user_noise)
+        for u in range(n):
+            begin = self._at_parts + (u + 1) * self._part_size
+            scaling = self._scalings[u + 1] * unit
+            parts[u] = from_vector(x[begin:begin + self._part_size]) * np.outer(scaling, scaling)
+        return parts
+
+
+class _CrbForm(_CompactForm):
+    """The same with the sum of position bounds."""
+
+    def __init__(self, problem: Problem, power_metric: Complex) -> None:
+        order, self._n_wanted = problem.nuisance_first
+        information = problem.fisher.of_covariance(np.eye(len(power_metric)))
+        self._whitening = whitening(information, order)
+        target = (self._whitening @ problem.selection)[-self._n_wanted:]
+        # Unit columns of E keep T near one; their squares go to the cost.
+        self._norms = np.linalg.norm(target, axis=0)
+        self._total = float(np.sum(self._norms ** 2))
+        z_size = _triangle(self._n_wanted)
+        super().__init__(problem, power_metric, z_size + _triangle(target.shape[1]))
+        self._at_z, self._at_t = self._at_own, self._at_own + z_size
+        self._information, self._epigraph = self._add_information(target)
+
     def _add_information(self, target: Real) -> tuple[int, int]:
         """Add the two matrix inequalities of the objective; returns the numbers of their cones."""
         n, n_parameters = self._n_wanted, len(self._whitening)
@@ -260,37 +378,41 @@ class _CompactForm:
         """Run Clarabel and read its last point."""
         cost = np.zeros(self._program.n_variables)
         cost[self._at_t:] = symmetric_to_vector(np.diag(self._norms ** 2 / self._total))
-        solution = self._program.solve(cost, gap, budget, options)
-        status = str(solution.status)
-        x, z = np.array(solution.x), np.array(solution.z)
-        if status not in USABLE or not (np.isfinite(x).all() and np.isfinite(z).all()):
-            raise SolverError(
-                f'Clarabel ended with {status} after {solution.iterations} iterations')
-        problem, spans = self._problem, self._program.spans
+        x, z, solution = self._run(cost, gap, budget, options)
+        spans = self._program.spans
         covariance = from_vector(x[:self._at_parts])
-        multipliers: Real = np.zeros(self._n_users)
-        if self._sinr_rows is not None:
-            # The certificate's constraint in its own units: the row here times the noise.
-            multipliers = z[spans[self._sinr_rows]] / problem.user_noise * self._total
         weights = _dual_weights(
             symmetric_from_vector(z[spans[self._information]]),
             symmetric_from_vector(z[spans[self._epigraph]]), self._whitening, self._n_wanted,
             self._total / self._norms)
-        return CompactPoint(covariance, self._parts(x, covariance), weights, multipliers,
-                            int(solution.iterations), status, float(solution.solve_time))
+        return CompactPoint(
+            covariance, self._parts(x, covariance), weights, self._multipliers(z, self._total),
+            int(solution.iterations), str(solution.status), float(solution.solve_time))
 
-    def _parts(self, x: Real, covariance: Complex) -> Complex:
-        """Read X_1..X_U, shape (U, U, U)."""
-        n, g = self._n_users, self._problem.user_channels
-        if n == 1:
-            return (g.conj().T @ covariance @ g)[None]
-        parts = np.zeros((n, n, n), dtype=complex)
-        unit = np.sqrt(self._problem.sinr * self._problem.user_noise)
-        for u in range(n):
-            begin = self._at_parts + (u + 1) * self._part_size
-            scaling = self._scalings[u + 1] * unit
-            parts[u] = from_vector(x[begin:begin + self._part_size]) * np.outer(scaling, scaling)
-        return parts
+
+class _MaxMinForm(_CompactForm):
+    """The same with the least power at some points."""
+
+    def __init__(self, problem: Problem, power_metric: Complex, points: Complex) -> None:
+        super().__init__(problem, power_metric, 1)
+        powers = np.einsum('dk,dk->k', points.conj(), points).real
+        # The reference gives the weakest point one.
+        self._unit = float(powers.min())
+        rows = to_vector(np.einsum('dk,ek->kde', points, points.conj())) / self._unit
+        self._rows = self._program.add({0: rows, self._at_own: -np.ones((len(powers), 1))},
+                                       np.zeros(len(powers)),
+                                       clarabel.NonnegativeConeT(len(powers)))
+
+    def solve(self, gap: float, budget: float | None,
+              options: Mapping[str, object]) -> MaxMinPoint:
+        """Run Clarabel and read its last point."""
+        cost = np.zeros(self._program.n_variables)
+        cost[self._at_own] = -1.0
+        x, z, solution = self._run(cost, gap, budget, options)
+        covariance = from_vector(x[:self._at_parts])
+        return MaxMinPoint(
+            covariance, self._parts(x, covariance), z[self._program.spans[self._rows]],
+            self._multipliers(z, self._unit), int(solution.iterations), str(solution.status))
 
 
 def _fisher_rows(problem: Problem, scaling: Real) -> Real:
