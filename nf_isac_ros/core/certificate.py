@@ -116,9 +116,10 @@ def power_bound(problem: Problem, multipliers: Real) -> float:
 
 
 def _ceiling(problem: Problem, cost: Complex, multipliers: Real) -> float:
-    """Upper bound on <C, S>, for a positive semidefinite C, over all S that meet the SINRs."""
+    """Upper bound on <C, S> over all S that meet the SINRs."""
     mu = np.maximum(multipliers, 0.0)
-    return _largest(problem, cost, mu) - float(mu @ problem.user_noise)
+    # Not below zero: the power need not be used.
+    return max(_largest(problem, cost, mu), 0.0) - float(mu @ problem.user_noise)
 
 
 def _largest(problem: Problem, cost: Complex, mu: Real) -> float:

@@ -53,8 +53,8 @@ class Rows:
     signs: Real
     levels: Real
 
-    def in_subspace(self, basis: Complex) -> Rows:
-        """Same requirements on covariances in an orthonormal basis (d, d')."""
+    def in_coordinates(self, basis: Complex) -> Rows:
+        """Same requirements on S' where S = basis S' basis^H, basis of shape (d, d')."""
         return replace(self, points=basis.conj().T @ self.points)
 
     def received(self, covariance: Complex) -> Real:
@@ -210,7 +210,7 @@ class Problem:
         return replace(
             self, basis=self.basis @ basis, user_channels=left @ self.user_channels,
             fisher=self.fisher.with_transmit(left @ self.fisher.transmit),
-            rows=None if self.rows is None else self.rows.in_subspace(basis)), basis
+            rows=None if self.rows is None else self.rows.in_coordinates(basis)), basis
 
     def objective(self, covariance: Complex) -> float:
         """Weighted sum of position bounds of S, shape (d, d) [m^2]; infinite if singular."""

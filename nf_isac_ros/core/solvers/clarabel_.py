@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.fisher import whitening
-from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.problem import Problem, Rows
 from nf_isac_ros.core.solvers.hermitian import (
     embedding,
     from_vector,
@@ -52,6 +52,8 @@ class CompactPoint:
         Dual estimate of V = F(S)^-1 E for the lower bound.
     multipliers : ndarray, shape (U,)
         Multipliers mu of the SINR constraints, for the objective in m^2.
+    row_multipliers : ndarray, shape (R,), or None
+        Those of the further rows; None without them.
     iterations : int
     status : str
         The solver's own word.
@@ -64,6 +66,7 @@ class CompactPoint:
     parts: Complex
     weights: Real | None
     multipliers: Real
+    row_multipliers: Real | None
     iterations: int
     status: str
     solve_time: float
@@ -165,7 +168,7 @@ def _symmetric_placement(order: int, start: int, stop: int) -> sp.csc_matrix:
 def solve_crb(problem: Problem, reference: Complex, gap: float, budget: float | None = None,
               options: Mapping[str, object] | None = None) -> CompactPoint:
     """
-    Minimise tr(E^T F(S)^-1 E) subject to power and SINRs.
+    Minimise tr(E^T F(S)^-1 E) subject to power, SINRs and the problem's further rows.
 
     Parameters
     ----------
@@ -204,7 +207,8 @@ def solve_crb(problem: Problem, reference: Complex, gap: float, budget: float | 
     factor = _square_root(reference)
     scaled = replace(
         problem, user_channels=factor.conj().T @ problem.user_channels,
-        fisher=problem.fisher.with_transmit(factor.conj().T @ problem.fisher.transmit))
+        fisher=problem.fisher.with_transmit(factor.conj().T @ problem.fisher.transmit),
+        rows=None if problem.rows is None else problem.rows.in_coordinates(factor))
     form = _CrbForm(scaled, factor.conj().T @ factor)
     point = form.solve(gap, budget, options or {})
     return replace(point, covariance=factor @ point.covariance @ factor.conj().T)
@@ -351,10 +355,23 @@ class _CrbForm(_CompactForm):
         # Unit columns of E keep T near one; their squares go to the cost.
         self._norms = np.linalg.norm(target, axis=0)
         self._total = float(np.sum(self._norms ** 2))
-        z_size = _triangle(self._n_wanted)
-        super().__init__(problem, power_metric, z_size + _triangle(target.shape[1]))
+        z_size, t_size = _triangle(self._n_wanted), _triangle(target.shape[1])
+        n_levels = 0 if problem.rows is None else problem.rows.levels.shape[1]
+        super().__init__(problem, power_metric, z_size + t_size + n_levels)
         self._at_z, self._at_t = self._at_own, self._at_own + z_size
+        self._at_levels = self._at_t + t_size
+        self._rows = None if problem.rows is None else self._add_rows(problem.rows)
         self._information, self._epigraph = self._add_information(target)
+
+    def _add_rows(self, rows: Rows) -> int:
+        """Add the further rows; returns the number of their cone."""
+        n = len(rows.signs)
+        # The reference gives the points about one.
+        self._row_unit = float(np.mean(np.linalg.norm(rows.points, axis=0) ** 2))
+        received = to_vector(np.einsum('dk,ek->kde', rows.points, rows.points.conj()))
+        return self._program.add(
+            {0: received * (rows.signs / self._row_unit)[:, None], self._at_levels: -rows.levels},
+            np.zeros(n), clarabel.NonnegativeConeT(n))
 
     def _add_information(self, target: Real) -> tuple[int, int]:
         """Add the two matrix inequalities of the objective; returns the numbers of their cones."""
@@ -377,7 +394,8 @@ class _CrbForm(_CompactForm):
               options: Mapping[str, object]) -> CompactPoint:
         """Run Clarabel and read its last point."""
         cost = np.zeros(self._program.n_variables)
-        cost[self._at_t:] = symmetric_to_vector(np.diag(self._norms ** 2 / self._total))
+        cost[self._at_t:self._at_levels] = symmetric_to_vector(
+            np.diag(self._norms ** 2 / self._total))
         x, z, solution = self._run(cost, gap, budget, options)
         spans = self._program.spans
         covariance = from_vector(x[:self._at_parts])
@@ -385,9 +403,13 @@ class _CrbForm(_CompactForm):
             symmetric_from_vector(z[spans[self._information]]),
             symmetric_from_vector(z[spans[self._epigraph]]), self._whitening, self._n_wanted,
             self._total / self._norms)
+        row_multipliers: Real | None = None
+        if self._rows is not None:
+            row_multipliers = z[spans[self._rows]] * (self._total / self._row_unit)
         return CompactPoint(
             covariance, self._parts(x, covariance), weights, self._multipliers(z, self._total),
-            int(solution.iterations), str(solution.status), float(solution.solve_time))
+            row_multipliers, int(solution.iterations), str(solution.status),
+            float(solution.solve_time))
 
 
 class _MaxMinForm(_CompactForm):
