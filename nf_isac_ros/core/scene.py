@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import pi
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.arrays import AntennaArray
+from nf_isac_ros.core.arrays import AntennaArray, Pose
 from nf_isac_ros.core.exceptions import SceneError
+from nf_isac_ros.core.extended.contour import Contour
+from nf_isac_ros.core.extended.sections import Lengths, Split
 
 Vector = NDArray[np.float64]
 ComplexVector = NDArray[np.complex128]
+
+Model = Literal['far-field', 'near-field']
+Motion = Literal['plane', 'space']
+Geometry = Literal['far', 'exact']
+Coupling = Literal['real', 'complex']
+
+# More sections than this only cost time: the polygon behind them has 1440 edges.
+MAX_SECTIONS = 360
 
 
 def _finite_point(value: object, key: str, body: str) -> Vector:
@@ -70,6 +82,146 @@ class PointTarget:
     def weights(self) -> Vector:
         """Weights of the bounds on x, y and z in the objective, shape (3,)."""
         return self.weight * self.coordinate_weights
+
+
+def _one_of(value: object, kind: object, key: str, body: str) -> None:
+    allowed = get_args(kind)
+    if value not in allowed:
+        raise SceneError(f'{key} of {body!r} is {value!r}, must be one of {", ".join(allowed)}',
+                         'bad-option', body)
+
+
+@dataclass(frozen=True)
+class ExtendedTarget:
+    """
+    A body that is more than a point: the visible sections of its contour scatter.
+
+    Attributes
+    ----------
+    id : str
+        Unique among the targets.
+    contour : Contour
+        In the x-y plane of the body; x is the heading.
+    pose : Pose
+        Of the body's frame in the scene frame.
+    path_power : float or None
+        beta^2: power of an echo from one metre of contour at the range of the centre, between one
+        transmit and one receive element, over the transmitted power; None: from the radar
+        equation with a cross section of 1 m^2 for each metre.
+    model : str
+        'far-field': plane waves, by directions; 'near-field': spherical waves.
+    sections : int
+        K.
+    split : str
+        Sections of equal width in the contour's 'parameter', or of equal 'arc' length.
+    lengths : str
+        'metres', or 'normalised' to a sum of one.
+    motion : str
+        What is unknown: the pose in the 'plane' of the contour, or the centre in 'space' and the
+        orientation about the body's z axis (near-field model only).
+    weight : float
+        Weight of the target's bound in the objective.
+
+    """
+
+    id: str
+    contour: Contour
+    pose: Pose
+    path_power: float | None = None
+    model: Model = 'far-field'
+    sections: int = 8
+    split: Split = 'parameter'
+    lengths: Lengths = 'metres'
+    motion: Motion = 'plane'
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for key, kind in (('model', Model), ('split', Split), ('lengths', Lengths),
+                          ('motion', Motion)):
+            _one_of(getattr(self, key), kind, key, self.id)
+        if self.motion == 'space' and self.model != 'near-field':
+            raise SceneError(
+                f'motion of {self.id!r} is {self.motion!r} with the model {self.model!r}, must be '
+                "'plane': directions in one plane tell nothing about its third axis",
+                'bad-option', self.id)
+        if not 1 <= self.sections <= MAX_SECTIONS:
+            raise SceneError(f'sections of {self.id!r} is {self.sections}, must be from 1 to '
+                             f'{MAX_SECTIONS}', 'bad-sections', self.id)
+        if self.path_power is not None and not (
+                np.isfinite(self.path_power) and self.path_power > 0):
+            raise SceneError(f'path_power of {self.id!r} is {self.path_power}, must be positive',
+                             'zero-reflection', self.id)
+        if not (np.isfinite(self.weight) and self.weight > 0):
+            raise SceneError(f'weight of {self.id!r} is {self.weight}, must be positive',
+                             'bad-weight', self.id)
+
+    @property
+    def position(self) -> Vector:
+        """Centre in the scene frame, shape (3,) [m]."""
+        return self.pose.position
+
+    def path_power_at(self, distance: float, wavelength: float) -> float:
+        """beta^2 with the centre at a range [m]."""
+        if self.path_power is not None:
+            return self.path_power
+        return wavelength ** 2 / ((4 * pi) ** 3 * distance ** 4)
+
+
+@dataclass(frozen=True)
+class BoundWeights:
+    """Weights of the three bounds of an extended target in a design's objective."""
+
+    range: float = 0.0
+    direction: float = 1.0
+    orientation: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        values = (self.range, self.direction, self.orientation)
+        if not (np.isfinite(values).all() and min(values) >= 0 and max(values) > 0):
+            raise SceneError(
+                f'weights of range, direction and orientation are {values}, must not be negative, '
+                'and one must be positive', 'bad-weight')
+
+
+@dataclass(frozen=True)
+class ExtendedOptions:
+    """
+    How extended targets are designed for.
+
+    Attributes
+    ----------
+    coverage_ratio : float or None
+        Largest over smallest illumination of the sections; None: not limited.
+    geometry : str
+        Of the far-field model. 'far': sections at the range and in the direction of the centre as
+        far as derivatives go, as in the paper; 'exact'.
+    coupling : str
+        Of the far-field model: the common path gain is an unknown 'real' amplitude or 'complex'.
+    sensing_stream : bool
+        Beams that carry no data may be added.
+    objective : str or BoundWeights
+        'direction': bound of the direction [rad^2]; 'centre': trace of the bound of the centre's
+        position [m^2]; or a weighted sum of the three bounds.
+
+    """
+
+    coverage_ratio: float | None = 2.0
+    geometry: Geometry = 'exact'
+    coupling: Coupling = 'real'
+    sensing_stream: bool = True
+    objective: Literal['direction', 'centre'] | BoundWeights = 'direction'
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _one_of(self.geometry, Geometry, 'geometry', 'options')
+        _one_of(self.coupling, Coupling, 'coupling', 'options')
+        if not isinstance(self.objective, BoundWeights):
+            _one_of(self.objective, Literal['direction', 'centre'], 'objective', 'options')
+        ratio = self.coverage_ratio
+        if ratio is not None and not (np.isfinite(ratio) and ratio >= 1):
+            raise SceneError(f'coverage_ratio is {ratio}, must be at least 1', 'bad-option')
 
 
 @dataclass(frozen=True)
@@ -255,11 +407,15 @@ class Scene:
         The same object for a monostatic radio.
     radio : Radio
     targets : tuple of PointTarget
-        May be empty: then the users' SINR is maximised.
+        Without any target, of either kind, the users' SINR is maximised.
     users : tuple of User
         May be empty: then all power goes to sensing.
     stamp : float
         Time that the scene is for [s], in the caller's clock; 0 where time plays no role.
+    extended : tuple of ExtendedTarget
+        Their ids differ from those of the point targets too.
+    options : ExtendedOptions
+        For the extended targets.
 
     """
 
@@ -269,11 +425,15 @@ class Scene:
     targets: tuple[PointTarget, ...] = ()
     users: tuple[User, ...] = ()
     stamp: float = field(default=0.0, compare=False)
+    extended: tuple[ExtendedTarget, ...] = ()
+    options: ExtendedOptions = ExtendedOptions()
 
     def __post_init__(self) -> None:
         """Check ids, sizes and references."""
-        for role, bodies in (('target', self.targets), ('user', self.users)):
-            ids = [body.id for body in bodies]
+        for role, ids in (
+                ('target', [target.id for target in self.targets]
+                 + [target.id for target in self.extended]),
+                ('user', [user.id for user in self.users])):
             for body_id in ids:
                 if ids.count(body_id) > 1:
                     raise SceneError(f'{role} id {body_id!r} is there {ids.count(body_id)} times, '
@@ -289,7 +449,8 @@ class Scene:
                 if path.target not in target_ids:
                     raise SceneError(
                         f'scattered path of {user.id!r} names target {path.target!r}, must be '
-                        f'one of {sorted(target_ids)}', 'unknown-target', user.id)
+                        f'one of the point targets {sorted(target_ids)}', 'unknown-target',
+                        user.id)
 
     @property
     def monostatic(self) -> bool:

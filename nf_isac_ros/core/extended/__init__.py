@@ -1,0 +1,1 @@
+"""Extended targets: contours, what an array sees of them, their Fisher information."""

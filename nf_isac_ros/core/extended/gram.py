@@ -1,0 +1,379 @@
+"""Fisher information of an extended target as a linear map of the transmit covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.exceptions import SceneError
+from nf_isac_ros.core.extended.plane import PlanarPose
+from nf_isac_ros.core.extended.sections import Sections
+from nf_isac_ros.core.scene import BoundWeights
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+Nuisance = Literal['none', 'common', 'common-complex', 'section']
+
+# An eigenvalue of a Fisher matrix with a unit diagonal below this is rounding.
+SINGULAR = 1e-13
+# A parameter with more than this of its direction in the null space cannot be estimated.
+_OUTSIDE = 1e-5
+
+
+@dataclass(frozen=True)
+class ExtendedBounds:
+    """
+    Cramér-Rao bounds of an extended target.
+
+    Attributes
+    ----------
+    range : float
+        [m^2]; infinite, like the others, if it cannot be estimated.
+    direction : float
+        [rad^2].
+    orientation : float
+        [rad^2]; NaN for near-circular shapes, which have none.
+    centre : ndarray, shape (3, 3)
+        Of the centre's position in the scene frame [m^2].
+    names : tuple of str
+        Of the parameters.
+    covariance : ndarray, shape (n, n)
+        Of the parameters.
+
+    """
+
+    range: float
+    direction: float
+    orientation: float
+    centre: Real
+    names: tuple[str, ...]
+    covariance: Real
+
+
+@dataclass(frozen=True)
+class ExtendedFisher:
+    """
+    Fisher matrix F_ij(R) = Re tr(Q_j^H R Q_i) of one extended target.
+
+    Section k scatters by u_k g_k^H, a column of receive responses times a row of transmit
+    responses; `columns` holds g_k and its derivatives, and the sections do not mix. So only the
+    (r, r) Gram matrices G_k = [g_k, dg_k ..]^H R [g_k, dg_k ..] enter, and Q_i = `columns` @
+    `selectors[i]`.
+
+    Attributes
+    ----------
+    target : str
+        Id of the target.
+    sections : Sections
+        K of them.
+    plane : PlanarPose
+        Where the target is.
+    columns : ndarray, shape (N, r K)
+        g_1..g_K, then their first derivatives, and so on.
+    blocks : ndarray, shape (K, n, r, c)
+        Selectors of section k for the n parameters.
+    names : tuple of str
+        Of the n parameters, the wanted ones first.
+    wanted : int
+        How many parameters are no nuisance.
+    report : ndarray, shape (wanted, 2 or 3)
+        Derivatives of range, direction and orientation by the wanted parameters.
+    centre : ndarray, shape (wanted, 3)
+        Derivatives of the centre's position in the scene frame by the wanted parameters.
+    reports_orientation : bool
+        False for near-circular shapes.
+
+    """
+
+    target: str
+    sections: Sections
+    plane: PlanarPose
+    columns: Complex
+    blocks: Complex
+    names: tuple[str, ...]
+    wanted: int
+    report: Real
+    centre: Real
+
+    @property
+    def steering(self) -> Complex:
+        """Responses g_k of the sections, shape (N, K); P_k = g_k^H R g_k."""
+        return self.columns[:, :len(self.sections)]
+
+    @cached_property
+    def selectors(self) -> Complex:
+        """Matrices with Q_i = columns @ selectors[i], shape (n, r K, c K)."""
+        k, n, r, c = self.blocks.shape
+        out = np.zeros((n, r, k, k, c), dtype=complex)
+        each = np.arange(k)
+        out[:, :, each, each, :] = self.blocks.transpose(1, 2, 0, 3)
+        return out.reshape(n, r * k, k * c)
+
+    def responses(self, basis: Complex | None = None) -> Complex:
+        """
+        Return the factors Q_i.
+
+        Parameters
+        ----------
+        basis : ndarray, shape (N, d), or None
+            Orthonormal; Q_i are wanted in its coordinates.
+
+        Returns
+        -------
+        ndarray, shape (n, d, c K)
+
+        """
+        columns = self.columns if basis is None else basis.conj().T @ self.columns
+        return columns @ self.selectors
+
+    def _of_blocks(self, grams: Complex) -> Real:
+        n = len(self.names)
+        filtered = (grams[:, None] @ self.blocks).transpose(1, 0, 2, 3).reshape(n, -1)
+        fisher = (self._flat @ filtered.T).real
+        return 0.5 * (fisher + fisher.T)
+
+    @cached_property
+    def _flat(self) -> Complex:
+        return np.ascontiguousarray(
+            self.blocks.transpose(1, 0, 2, 3).reshape(len(self.names), -1).conj())
+
+    def of_gram(self, gram: Complex) -> Real:
+        """Fisher matrix (n, n) for columns^H R columns = gram, shape (r K, r K) [W]."""
+        k, _, r, _ = self.blocks.shape
+        return self._of_blocks(np.einsum('ikjk->kij', gram.reshape(r, k, r, k)))
+
+    def of_factor(self, factor: Complex) -> Real:
+        """Fisher matrix (n, n) for R = W W^H, W of shape (N, s) [sqrt(W)]."""
+        k, _, r, _ = self.blocks.shape
+        seen = (factor.conj().T @ self.columns).reshape(-1, r, k)
+        return self._of_blocks(np.einsum('sik,sjk->kij', seen.conj(), seen))
+
+    def of_covariance(self, covariance: Complex | Real) -> Real:
+        """Fisher matrix (n, n) for a covariance (N, N) [W]."""
+        return self.of_gram(self.columns.conj().T @ covariance @ self.columns)
+
+    def isotropic(self, power: float) -> Real:
+        """Fisher matrix (n, n) for a power [W] that is spread evenly over all elements."""
+        gram = self.columns.conj().T @ self.columns
+        return self.of_gram(gram * (power / len(self.columns)))
+
+    def illumination(self, factor: Complex) -> Real:
+        """P_k of the sections for R = W W^H, W of shape (N, s) [sqrt(W)], shape (K,) [W]."""
+        seen = factor.conj().T @ self.steering
+        return np.einsum('sk,sk->k', seen.conj(), seen).real
+
+    def effective(self, fisher: Real) -> Real:
+        """
+        Eliminate the nuisance parameters.
+
+        Parameters
+        ----------
+        fisher : ndarray, shape (n, n)
+
+        Returns
+        -------
+        ndarray, shape (wanted, wanted)
+            Schur complement. Nuisance parameters without any information, of sections that get no
+            light, are passed over.
+
+        """
+        w = self.wanted
+        diagonal = np.diag(fisher)[w:]
+        lit = diagonal > SINGULAR * diagonal.max(initial=0.0)
+        if not lit.any():
+            return fisher[:w, :w]
+        scale = 1.0 / np.sqrt(diagonal[lit])
+        block = fisher[w:, w:][np.ix_(lit, lit)] * scale * scale[:, None]
+        mixed = fisher[w:, :w][lit] * scale[:, None]
+        return fisher[:w, :w] - mixed.T @ np.linalg.solve(block, mixed)
+
+    def bounds(self, fisher: Real) -> ExtendedBounds:
+        """Cramér-Rao bounds of a Fisher matrix, shape (n, n)."""
+        covariance = singular_inverse(self.effective(fisher))
+        along = [_variance(covariance, self.report[:, i]) for i in range(self.report.shape[1])]
+        finite = np.isfinite([_variance(covariance, column) for column in self.centre.T]).all()
+        used = self.centre.any(axis=1)
+        centre = np.full((3, 3), np.inf)
+        if finite:
+            centre = (self.centre[used].T @ covariance[np.ix_(used, used)] @ self.centre[used])
+        return ExtendedBounds(along[0], along[1], along[2] if len(along) > 2 else np.nan, centre,
+                              self.names[:self.wanted], covariance)
+
+    def selection(self, objective: Literal['direction', 'centre'] | BoundWeights) -> Real:
+        """
+        Matrix E with the objective tr(E^T F^-1 E).
+
+        Parameters
+        ----------
+        objective : str or BoundWeights
+            As in `ExtendedOptions`.
+
+        Returns
+        -------
+        ndarray, shape (n, w)
+
+        Raises
+        ------
+        SceneError
+            'no-orientation': the orientation has a weight and the shape is near circular.
+
+        """
+        if objective == 'direction':
+            chosen = self.report[:, 1:2]
+        elif objective == 'centre':
+            chosen = self.centre
+        else:
+            assert isinstance(objective, BoundWeights)
+            weights = np.array([objective.range, objective.direction, objective.orientation])
+            if weights[2] > 0 and self.report.shape[1] < 3:
+                raise SceneError(
+                    f'weight of the orientation is {weights[2]:g} for {self.target!r}, must be 0: '
+                    'its contour is near circular', 'no-orientation', self.target)
+            n = self.report.shape[1]
+            chosen = (self.report * np.sqrt(weights[:n]))[:, weights[:n] > 0]
+        out = np.zeros((len(self.names), chosen.shape[1]))
+        out[:self.wanted] = chosen
+        return out
+
+    def conditioned(self, fisher: Real, selection: Real) -> tuple[Complex, Real]:
+        """
+        Recombine the parameters so that a Fisher matrix becomes the identity.
+
+        What cannot be estimated at that Fisher matrix is gone afterwards. The objective
+        tr(E^T F^-1 E) stays the same for every covariance.
+
+        Parameters
+        ----------
+        fisher : ndarray, shape (n, n)
+            At a covariance of full rank, such as the isotropic one.
+        selection : ndarray, shape (n, w)
+            E.
+
+        Returns
+        -------
+        selectors : ndarray, shape (m, r K, c K)
+            m <= n.
+        selection : ndarray, shape (m, w)
+            E for them.
+
+        Raises
+        ------
+        SceneError
+            'not-localisable': a wanted quantity cannot be estimated.
+
+        """
+        known = np.diag(fisher) > 0
+        scale = 1.0 / np.sqrt(np.diag(fisher)[known])
+        values, vectors = np.linalg.eigh(fisher[np.ix_(known, known)] * scale * scale[:, None])
+        kept = values > SINGULAR
+        wanted = selection[known] * scale[:, None]
+        lost = (np.linalg.norm(vectors[:, ~kept].T @ wanted)
+                > _OUTSIDE * np.linalg.norm(wanted))
+        if lost or selection[~known].any():
+            raise SceneError(
+                f'what is to be estimated of {self.target!r} cannot be with these arrays: no '
+                'covariance gives a finite bound', 'not-localisable', self.target)
+        turn = vectors[:, kept] / np.sqrt(values[kept])
+        combine = np.zeros((len(self.names), turn.shape[1]))
+        combine[known] = scale[:, None] * turn
+        n = len(self.names)
+        mixed = combine.T @ self.selectors.reshape(n, -1)
+        return mixed.reshape(-1, *self.selectors.shape[1:]), combine.T @ selection
+
+
+def _variance(covariance: Real, along: Real) -> float:
+    """Variance of a linear combination; infinite if it needs a parameter that is unknown."""
+    used = along != 0
+    value = along[used] @ covariance[np.ix_(used, used)] @ along[used]
+    return float(value) if np.isfinite(value) else np.inf
+
+
+def singular_inverse(fisher: Real) -> Real:
+    """
+    Inverse of a Fisher matrix that may be singular.
+
+    Parameters
+    ----------
+    fisher : ndarray, shape (n, n)
+        Positive semidefinite.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+        Of a parameter that cannot be estimated, the variance is infinite and the covariances are
+        NaN; the others have what they would have without it.
+
+    """
+    out = np.full(fisher.shape, np.nan)
+    np.fill_diagonal(out, np.inf)
+    known = np.flatnonzero(np.diag(fisher) > 0)
+    scale = 1.0 / np.sqrt(np.diag(fisher)[known])
+    values, vectors = np.linalg.eigh(fisher[np.ix_(known, known)] * scale * scale[:, None])
+    kept = values > SINGULAR
+    inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T * scale * scale[:, None]
+    found = np.linalg.norm(vectors[:, ~kept], axis=1) < _OUTSIDE
+    out[np.ix_(known[found], known[found])] = inverse[np.ix_(found, found)]
+    return out
+
+
+def section_blocks(receive_gram: Complex, slopes: Real, range_slopes: Real, energy: Real,
+                   delay_information: Real, nuisance: Nuisance) -> tuple[Complex, tuple[str, ...]]:
+    """
+    Selectors of the sections, and the names of their nuisance parameters.
+
+    Parameters
+    ----------
+    receive_gram : ndarray, shape (K, r, r)
+        U_k^H Q^-1 U_k of receive responses and derivatives U_k = [u_k, du_k ..] [1/W].
+    slopes : ndarray, shape (K, w, r - 1)
+        How the coordinates that u_k and g_k are differentiated by change with the w wanted
+        parameters.
+    range_slopes : ndarray, shape (K, w)
+        How the length of the path changes with them.
+    energy : ndarray, shape (K,)
+        2 L beta^2 l_k.
+    delay_information : ndarray, shape (K,)
+        Information on the length of the path over energy and P_k [1/(W m^2)].
+    nuisance : str
+        'none'; 'common': one unknown real gain of all sections; 'common-complex'; 'section': a
+        complex one for each.
+
+    Returns
+    -------
+    blocks : ndarray, shape (K, w + nuisance, r, r + 1)
+    names : tuple of str
+
+    Notes
+    -----
+    With D_i = U_k C_i G_k^H the derivative of u_k g_k^H by parameter i and L^H L = U_k^H Q^-1 U_k,
+    the information is energy Re tr(Q_j^H R Q_i), Q_i = G_k C_i^H L^H. One column more holds the
+    information of the delay.
+
+    """
+    n_sections, n_wanted, _ = slopes.shape
+    r = receive_gram.shape[1]
+    names = {
+        'none': (), 'common': ('log gain',), 'common-complex': ('log gain', 'phase'),
+        'section': tuple(f'{part} gain {k}' for k in range(n_sections)
+                         for part in ('log', 'phase of')),
+    }[nuisance]
+    inner = np.zeros((n_sections, n_wanted + len(names), r, r), dtype=complex)
+    inner[:, :n_wanted, 1:, 0] = slopes
+    inner[:, :n_wanted, 0, 1:] = slopes
+    if nuisance == 'section':
+        each = np.arange(n_sections)
+        inner[each, n_wanted + 2 * each, 0, 0] = 1.0
+        inner[each, n_wanted + 2 * each + 1, 0, 0] = 1.0j
+    elif nuisance != 'none':
+        inner[:, n_wanted:, 0, 0] = np.array([1.0, 1.0j])[:len(names)]
+    # numpy's factor is the lower one, L^H.
+    lower = np.linalg.cholesky(receive_gram)
+    blocks = np.zeros((n_sections, n_wanted + len(names), r, r + 1), dtype=complex)
+    blocks[..., :r] = inner.conj().swapaxes(-1, -2) @ lower[:, None]
+    blocks[:, :n_wanted, 0, r] = range_slopes * np.sqrt(delay_information)[:, None]
+    return blocks * np.sqrt(energy)[:, None, None, None], names
