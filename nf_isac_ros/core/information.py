@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -169,20 +170,20 @@ class BlockMap(InformationMap):
         return sum(block.n_parameters for block in self.blocks)
 
     @cached_property
-    def parameter_spans(self) -> tuple[slice, ...]:
+    def parameterspans(self) -> tuple[slice, ...]:
         """Which parameters are those of each block."""
-        return _spans([block.n_parameters for block in self.blocks])
+        return spans([block.n_parameters for block in self.blocks])
 
     @cached_property
-    def column_spans(self) -> tuple[slice, ...]:
+    def columnspans(self) -> tuple[slice, ...]:
         """Which columns of T are those of each block."""
-        return _spans([block.transmit.shape[1] for block in self.blocks])
+        return spans([block.transmit.shape[1] for block in self.blocks])
 
     @cached_property
     def patterns(self) -> Complex:
         """The matrices C_i, shape (n_parameters, c, m)."""
         shapes = [block.patterns for block in self.blocks]
-        received = _spans([shape.shape[2] for shape in shapes])
+        received = spans([shape.shape[2] for shape in shapes])
         out = np.zeros((self.n_parameters, self.transmit.shape[1], received[-1].stop),
                        dtype=complex)
         for shape, own, columns, rows in zip(
@@ -218,7 +219,7 @@ class BlockMap(InformationMap):
         return out
 
 
-def _spans(sizes: list[int]) -> tuple[slice, ...]:
+def spans(sizes: Sequence[int], begin: int = 0) -> tuple[slice, ...]:
     """Slices of the given lengths, one after the other."""
-    ends = np.cumsum([0, *sizes]).tolist()
-    return tuple(slice(begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True))
+    ends = (begin + np.cumsum([0, *sizes])).tolist()
+    return tuple(slice(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True))

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from nf_isac_ros.core.exceptions import SceneError
+from nf_isac_ros.core.extended.build import build_extended_fisher
+from nf_isac_ros.core.extended.gram import ExtendedFisher
 from nf_isac_ros.core.feasibility import UserBeams, largest_common_scale, least_power
 from nf_isac_ros.core.fisher import (
     FisherMap,
@@ -19,12 +23,13 @@ from nf_isac_ros.core.fisher import (
     stack,
     whiten,
 )
+from nf_isac_ros.core.information import BlockMap, GramMap, InformationMap, spans
 from nf_isac_ros.core.propagation import (
     response_derivatives,
     write_decorrelated,
     write_user_channels,
 )
-from nf_isac_ros.core.scene import Scene
+from nf_isac_ros.core.scene import BoundWeights, Scene
 from nf_isac_ros.core.subspace import gram_matrix, subspace
 
 Real = NDArray[np.float64]
@@ -87,14 +92,17 @@ class Problem:
     Attributes
     ----------
     scene : Scene
-    columns : ndarray, shape (N, U + 4 K)
-        `channels` and `full_fisher.transmit` side by side, each column contiguous.
-    gram : ndarray, shape (U + 4 K, U + 4 K)
+    columns : ndarray, shape (N, U + 4 K + ...)
+        `channels`, `full_fisher.transmit` and the columns of the extended targets side by side,
+        each column contiguous.
+    gram : ndarray, shape (U + 4 K + ..., U + 4 K + ...)
         Their Gram matrix.
     echo_gains : ndarray, shape (K,)
         |a|^2 |b|^2: echo power over illumination.
     full_fisher : FisherMap
-        For covariances (N, N) in W, in physical units.
+        Of the point targets, for covariances (N, N) in W, in physical units.
+    extended : tuple of ExtendedFisher
+        Of the extended targets, the same.
     basis : ndarray, shape (N, d)
         B: orthonormal, the users' directions first.
     user_channels : ndarray, shape (d, U)
@@ -105,9 +113,9 @@ class Problem:
         sigma_u^2 / (P_T |h_u|^2).
     sinr : ndarray, shape (U,)
         Required SINRs, linear.
-    fisher : FisherMap
-        For S, in scaled units.
-    selection : ndarray, shape (5 K, 3 K)
+    fisher : InformationMap
+        For S, in scaled units; of the point targets jointly and of each extended target.
+    selection : ndarray, shape (5 K + ..., 3 K + ...)
         E: the objective is tr(E^T F(S)^-1 E) [m^2], weights included.
     rows : Rows or None
         Requirements besides power and SINRs.
@@ -119,12 +127,13 @@ class Problem:
     gram: Complex
     echo_gains: Real
     full_fisher: FisherMap
+    extended: tuple[ExtendedFisher, ...]
     basis: Complex
     user_channels: Complex
     noise_power: Real
     user_noise: Real
     sinr: Real
-    fisher: FisherMap
+    fisher: InformationMap
     selection: Real
     rows: Rows | None = None
 
@@ -138,6 +147,18 @@ class Problem:
         """conj(v) of the targets, shape (N, K)."""
         n_users = len(self.scene.users)
         return self.columns[:, n_users:n_users + len(self.scene.targets)]
+
+    @cached_property
+    def point_columns(self) -> slice:
+        """Which of `columns` are those of the point targets."""
+        first = len(self.scene.users)
+        return slice(first, first + 4 * len(self.scene.targets))
+
+    @cached_property
+    def extended_columns(self) -> tuple[slice, ...]:
+        """Which of `columns` are those of each extended target."""
+        return spans([fisher.columns.shape[1] for fisher in self.extended],
+                     self.point_columns.stop)
 
     @property
     def dimension(self) -> int:
@@ -174,10 +195,9 @@ class Problem:
 
     @cached_property
     def isotropic_bounds(self) -> Real:
-        """Bounds of the positions for R_X = P_T / N, shape (K, 3, 3) [m^2]."""
-        n = len(self.scene.transmit_array)
-        n_users = len(self.scene.users)
-        gram = self.gram[n_users:, n_users:] * (self.scene.radio.power / n)
+        """Bounds of the points' positions for R_X = P_T / N, shape (K, 3, 3) [m^2]."""
+        n, own = len(self.scene.transmit_array), self.point_columns
+        gram = self.gram[own, own] * (self.scene.radio.power / n)
         return position_bounds(self.full_fisher.of_gram(gram), len(self.scene.targets))
 
     def truncated(self, tolerance: float) -> tuple[Problem, Complex]:
@@ -252,15 +272,22 @@ def build_problem(scene: Scene) -> Problem:
     names = [target.id for target in targets]
     reflections = np.array([target.reflection for target in targets], dtype=complex)
 
+    extended = tuple(build_extended_fisher(scene, target) for target in scene.extended)
     n_users, n_elements = len(scene.users), len(scene.transmit_array)
-    rows = np.empty((n_users + 4 * len(targets), n_elements), dtype=complex)
-    write_decorrelated(scene.transmit_array.axes, points, radio.wavelength, names, rows[n_users:])
+    end = n_users + 4 * len(targets)
+    places = spans([fisher.columns.shape[1] for fisher in extended], end)
+    rows = np.empty((places[-1].stop if places else end, n_elements), dtype=complex)
+    write_decorrelated(
+        scene.transmit_array.axes, points, radio.wavelength, names, rows[n_users:end])
     write_user_channels(scene, rows[n_users:n_users + len(targets)], rows[:n_users])
+    for fisher, place in zip(extended, places, strict=True):
+        rows[place] = fisher.columns.T
     columns = rows.T
     gram = gram_matrix(columns)
-    receive_gram, receive_powers = _receive_gram(scene, points, names, gram[n_users:, n_users:])
-    full_fisher = FisherMap(receive_gram, columns[:, n_users:], reflections, float(radio.symbols),
-                            np.ones(5 * len(targets)))
+    receive_gram, receive_powers = _receive_gram(
+        scene, points, names, gram[n_users:end, n_users:end])
+    full_fisher = FisherMap(receive_gram, columns[:, n_users:end], reflections,
+                            float(radio.symbols), np.ones(5 * len(targets)))
 
     space = subspace(columns, gram, n_users)
     powers = gram.diagonal()[:n_users].real
@@ -268,14 +295,56 @@ def build_problem(scene: Scene) -> Problem:
     reduced[space.rank:] = 0.0
     noise = np.array([radio.user_noise if user.noise_power is None else user.noise_power
                       for user in scene.users])
-    fisher, selection = _scaled(full_fisher, space.coordinates[:, n_users:], scene)
+    blocks = []
+    if targets or not extended:
+        blocks.append(_scaled(full_fisher, space.coordinates[:, n_users:end], scene))
+    for target, fisher, place in zip(scene.extended, extended, places, strict=True):
+        block, wanted = conditioned_block(
+            fisher, space.coordinates[:, place] * np.sqrt(radio.power), 'centre')
+        blocks.append((block, wanted * np.sqrt(target.weight)))
+    information, selection = joined(blocks)
     return Problem(
         scene=scene, columns=columns, gram=gram,
         echo_gains=receive_powers * np.abs(reflections) ** 2, full_fisher=full_fisher,
-        basis=space.basis, user_channels=reduced, noise_power=noise,
+        extended=extended, basis=space.basis, user_channels=reduced, noise_power=noise,
         user_noise=noise / (radio.power * powers),
         sinr=10 ** (np.array([user.min_sinr_db for user in scene.users]) / 10),
-        fisher=fisher, selection=selection)
+        fisher=information, selection=selection)
+
+
+def conditioned_block(fisher: ExtendedFisher, coordinates: Complex,
+                      objective: Literal['direction', 'centre'] | BoundWeights,
+                      ) -> tuple[GramMap, Real]:
+    """
+    Reduced Fisher map of an extended target, the identity at an isotropic S.
+
+    Parameters
+    ----------
+    fisher : ExtendedFisher
+    coordinates : ndarray, shape (d, p)
+        Of its columns in the reduced basis, times the root of the power budget.
+    objective : str or BoundWeights
+        As in `ExtendedOptions`.
+
+    Returns
+    -------
+    GramMap
+        For S.
+    ndarray, shape (n, w)
+        E for the objective.
+
+    """
+    isotropic = fisher.of_gram(coordinates.conj().T @ coordinates / len(coordinates))
+    shapes, selection = fisher.conditioned(isotropic, fisher.selection(objective))
+    return GramMap(coordinates, shapes), selection
+
+
+def joined(blocks: Sequence[tuple[InformationMap, Real]]) -> tuple[InformationMap, Real]:
+    """Put Fisher maps and their E side by side."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return (BlockMap(tuple(block for block, _ in blocks)),
+            block_diag(*(selection for _, selection in blocks)))
 
 
 def _receive_gram(scene: Scene, points: Real, names: Sequence[str],
