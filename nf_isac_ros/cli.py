@@ -13,6 +13,7 @@ from nf_isac_ros import __version__
 # import what they need inside `run`, so that help is instant and solving needs no ROS.
 COMMANDS = {
     'solve': 'nf_isac_ros.solve_command',
+    'tradeoff': 'nf_isac_ros.tradeoff_command',
     'demo': 'nf_isac_ros.demo.command',
     'bench': 'nf_isac_ros.bench_command',
 }

@@ -76,29 +76,11 @@ def _report(line: str, code: int) -> int:
 
 def _checked(args: argparse.Namespace) -> float:
     """Gap that was asked for, as a number; FileError if an option cannot be."""
-    from nf_isac_ros.core.designs import DESIGNS
-    from nf_isac_ros.files.models import unknown_design
-    from nf_isac_ros.files.parsing import FileError
+    from nf_isac_ros.options import check_design, check_outputs, gap_of
 
-    if args.design not in DESIGNS:
-        raise FileError(f'--design: is {args.design!r}; {unknown_design(args.design)}')
-    try:
-        gap = float(args.gap)
-    except ValueError:
-        gap = float('nan')
-    if not 0 < gap < 1:
-        raise FileError(f'--gap: is {args.gap!r}; must be a number between 0 and 1')
-    # Before the design is made, which may take a while; nothing is overwritten by mistake.
-    written = [args.scene.absolute()]
-    for key, path in (('--out', args.out), ('--weights', args.weights)):
-        if path is None:
-            continue
-        path = path.absolute()
-        if not path.parent.is_dir():
-            raise FileError(f'{key}: is {str(path)!r}; must lie in a folder that exists')
-        if path in written:
-            raise FileError(f'{key}: is {str(path)!r}; must differ from the other files')
-        written.append(path)
+    check_design(args.design)
+    gap = gap_of(args.gap)
+    check_outputs(args.scene, {'--out': args.out, '--weights': args.weights})
     return gap
 
 
