@@ -170,12 +170,12 @@ class BlockMap(InformationMap):
         return sum(block.n_parameters for block in self.blocks)
 
     @cached_property
-    def parameterspans(self) -> tuple[slice, ...]:
+    def parameter_spans(self) -> tuple[slice, ...]:
         """Which parameters are those of each block."""
         return spans([block.n_parameters for block in self.blocks])
 
     @cached_property
-    def columnspans(self) -> tuple[slice, ...]:
+    def column_spans(self) -> tuple[slice, ...]:
         """Which columns of T are those of each block."""
         return spans([block.transmit.shape[1] for block in self.blocks])
 

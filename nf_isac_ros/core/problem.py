@@ -295,13 +295,13 @@ def build_problem(scene: Scene) -> Problem:
     reduced[space.rank:] = 0.0
     noise = np.array([radio.user_noise if user.noise_power is None else user.noise_power
                       for user in scene.users])
-    blocks = []
+    blocks: list[tuple[InformationMap, Real]] = []
     if targets or not extended:
         blocks.append(_scaled(full_fisher, space.coordinates[:, n_users:end], scene))
-    for target, fisher, place in zip(scene.extended, extended, places, strict=True):
+    for body, fisher, place in zip(scene.extended, extended, places, strict=True):
         block, wanted = conditioned_block(
             fisher, space.coordinates[:, place] * np.sqrt(radio.power), 'centre')
-        blocks.append((block, wanted * np.sqrt(target.weight)))
+        blocks.append((block, wanted * np.sqrt(body.weight)))
     information, selection = joined(blocks)
     return Problem(
         scene=scene, columns=columns, gram=gram,

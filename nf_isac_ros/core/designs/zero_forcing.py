@@ -12,6 +12,7 @@ from nf_isac_ros.core.beams import ReducedBeams, repair
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.designs.crb_min import objective
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
+from nf_isac_ros.core.fisher import FisherMap
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers import zero_forcing_kernels as kernels
 from nf_isac_ros.core.solvers.osqp_ import PowerProgram
@@ -47,7 +48,7 @@ class ZeroForcingError(SolverError):
     reason : str
         'dependent-users': a user's channel is a mixture of the others'. 'zero-forcing-power':
         without any interference the SINRs take more power than there is. 'zero-forcing-blind':
-        what it leaves for the targets does not locate them.
+        what it leaves for the targets does not locate them. 'extended-target': there is one.
 
     """
 
@@ -119,6 +120,8 @@ class ZeroForcing:
 
     def remember(self, problem: Problem, beams: ReducedBeams) -> None:
         """Begin the next design from these beams, of whatever design they are."""
+        if problem.extended:
+            return
         received = np.abs((problem.user_channels.conj() * beams.communication).sum(axis=0)) ** 2
         self._past = _Past(
             _bodies(problem), _frame(problem), np.ascontiguousarray(beams.communication),
@@ -232,6 +235,8 @@ def make_task(problem: Problem) -> Task:
 
     """
     fisher = problem.fisher
+    if not isinstance(fisher, FisherMap):
+        raise ZeroForcingError('this zero forcing is for point targets only', 'extended-target')
     channels = np.ascontiguousarray(problem.user_channels)
     n_users = channels.shape[1]
     rank = int(np.count_nonzero(channels.any(axis=1)))
