@@ -246,7 +246,6 @@ def _row(source: Source, rate: float, budget: float, measured: Measured) -> Row:
     with_beams = [record for record in designs if record.published]
     cycles = [record.cycle_ms for record in with_beams]
     gaps = np.array([record.gap for record in designs])
-    # A timer that comes late and a scene that nobody designed for both show in these counts.
     begun = designs[-1].cycle - designs[0].cycle + 1
     overruns = designs[-1].overruns - designs[0].overruns
     late = sum(taken > 1e3 / rate for taken in cycles)
@@ -261,8 +260,7 @@ def _row(source: Source, rate: float, budget: float, measured: Measured) -> Row:
         'cycle': milliseconds(cycles),
         'poses': len(first_beams(measured.received)),
         'stages_p50_ms': _stages(with_beams),
-        'deadline_misses': late + overruns, 'cycles_late': late, 'scenes_overwritten': overruns,
-        'status_lost': begun - overruns - len(designs),
+        'deadline_misses': late, 'periods_lost': overruns, 'status_lost': begun - len(designs),
         'certified': {f'{gap:g}': number(float(np.mean(gaps <= gap))) for gap in CERTIFIED},
         'outcomes': dict(Counter(record.outcome for record in designs)),
         'reasons': dict(Counter(record.reason for record in designs if record.reason)),

@@ -197,7 +197,8 @@ class PlannedDesign:
     removed: tuple[SceneError, ...]
 
 
-def design_for(plan: PlannedScene, cycle: DesignCycle) -> PlannedDesign:
+def design_for(plan: PlannedScene, cycle: DesignCycle,
+               budget: float | None = None) -> PlannedDesign:
     """
     Design for a planned scene; a body that makes the scene impossible is left out.
 
@@ -211,6 +212,8 @@ def design_for(plan: PlannedScene, cycle: DesignCycle) -> PlannedDesign:
         What to design for.
     cycle : DesignCycle
         Designs.
+    budget : float or None
+        Time for it [s]; None: that of the settings of the cycle.
 
     Raises
     ------
@@ -222,7 +225,7 @@ def design_for(plan: PlannedScene, cycle: DesignCycle) -> PlannedDesign:
     left = plan
     while True:
         try:
-            solution = cycle.step(left.scene)
+            solution = cycle.step(left.scene, budget)
             break
         except SceneError as error:
             smaller = left.without(error.body)

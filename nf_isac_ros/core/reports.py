@@ -228,7 +228,7 @@ class CycleReport:
     stages_ms : mapping of str to float
         Wall time of each stage [ms].
     overruns : int
-        Scenes that were overwritten before they were designed for.
+        Periods that were lost, because a cycle that was due had to wait for the one before.
     fallbacks, rejected : mapping of str to int
         Fallback cycles and rejected messages since the activation, by reason.
 

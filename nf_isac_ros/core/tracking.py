@@ -528,6 +528,12 @@ class TrackStore:
             return False
         return True
 
+    @property
+    def in_step(self) -> bool:
+        """Whether the newest poses of all bodies that may be designed for are of one time."""
+        stamps = {track.sample.stamp for track in self._tracks.values()}
+        return sum(self._now - stamp <= self.settings.drop for stamp in stamps) == 1
+
     def predict(self, time: float) -> tuple[PredictedBody, ...]:
         """
         All known bodies at a time, targets first, each role by id.
@@ -631,7 +637,7 @@ class ChannelStore:
         """Forget all channels."""
         self._samples.clear()
 
-    def update(self, samples: Sequence[ChannelSample], now: float) -> None:
+    def update(self, samples: Sequence[ChannelSample], now: float) -> int:
         """
         Take the channels of one message in: all of them, or none.
 
@@ -641,6 +647,11 @@ class ChannelStore:
             Channels of different users.
         now : float
             Present time in the clock of the stamps [s].
+
+        Returns
+        -------
+        int
+            How many channels were new.
 
         Raises
         ------
@@ -668,7 +679,10 @@ class ChannelStore:
             raise TrackError(
                 f'{len(kept.keys() | fresh.keys())} users, must be at most {MAX_BODIES}',
                 'too-many-bodies')
+        news = sum(body not in kept or kept[body].stamp < sample.stamp
+                   for body, sample in fresh.items())
         self._samples = kept | fresh
+        return news
 
     def at(self, time: float) -> tuple[KnownChannel, ...]:
         """All known channels and how old they are at a time [s], by user id."""

@@ -1,17 +1,20 @@
 """
 Lifecycle node that turns tracks into beams.
 
-The executor thread takes messages and, at the design rate, hands the scene as it will be at the
-transmit time to the solver thread, which designs and publishes. Neither waits for the other.
+The executor thread takes messages. The solver thread begins a cycle when poses have come, or when
+a period is over, designs for the scene as it will be at the transmit time, and publishes. Neither
+waits for the other, but for the microseconds in which the tracks are read or changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+import gc
 import math
 from pathlib import Path
 import sys
+import threading
 import time
 import traceback
 from types import SimpleNamespace
@@ -21,7 +24,6 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.timer import Timer
 
 from nf_isac_msgs.msg import Beamformer, CrbArray, DesignStatus, TransmitCovariance
 from nf_isac_ros.conversions.transforms import array_transforms
@@ -37,7 +39,10 @@ from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
 from nf_isac_ros.nodes.inputs import PoseInputs
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values, watch
 from nf_isac_ros.nodes.qos import NO_EVENTS_OUT, overridable
+from nf_isac_ros.nodes.schedule import CycleSchedule
 from nf_isac_ros.nodes.spin import run
+
+ON_POSES, BY_TIMER = 'pose', 'timer'
 
 PARAMETERS = (
     Parameter('deployment_file', '', 'Deployment file: arrays, radio, bodies, design',
@@ -46,6 +51,9 @@ PARAMETERS = (
               choices=('', *sorted(DESIGNS))),
     Parameter('rate_hz', math.nan, 'Designs per second; .nan: that of the deployment file', 'Hz',
               minimum=0.1, maximum=1000.0),
+    Parameter('trigger', ON_POSES, 'What begins a cycle; pose: new poses, on the mean at most '
+              'rate_hz times a second, and the clock where none come; timer: the clock alone',
+              choices=(ON_POSES, BY_TIMER)),
     Parameter('budget_ms', math.nan, 'Time for one design; .nan: that of the deployment file; '
               '.inf: as long as it takes', 'ms', minimum=0.1),
     Parameter('gap', math.nan, 'Certified relative gap that counts as optimal; .nan: that of the '
@@ -99,10 +107,10 @@ class BeamformerNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._static: Publisher | None = None
         self._designer: Designer | None = None
-        self._timer: Timer | None = None
-        self._cycle = 0
-        self._troubles = 0
+        # Held while tracks and channels are read or changed.
+        self._lock = threading.Lock()
         self._clock_jumps = 0
+        self._troubles = 0
         self._diagnostics = Diagnostics(self, self._health)
 
     def _now(self) -> float:
@@ -138,7 +146,8 @@ class BeamformerNode(LifecycleNode):
         self._tracks = TrackStore(deployment.tracking)
         self._channels = ChannelStore(deployment.tracking)
         self._inputs = PoseInputs(
-            self, deployment, self._tracks, self._channels, self._rejected)
+            self, deployment, self._tracks, self._channels, self._rejected, self._lock,
+            self._on_news)
         beams = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE,
             deadline=Duration(seconds=LEASE_CYCLES / self._settings.rate),
@@ -152,6 +161,7 @@ class BeamformerNode(LifecycleNode):
         self._deployment = deployment
         # Now, not in the first cycle.
         seconds = warm_up()
+        _spare_the_collector()
         self.get_logger().info(
             f'{path}: {len(deployment.transmit_array)} elements, {len(deployment.bodies)} '
             f'configured bodies, design {self._settings.name} at {self._settings.rate:g} Hz; '
@@ -179,11 +189,13 @@ class BeamformerNode(LifecycleNode):
         assert self._outputs is not None
         self._rejected.reset()
         self._fallbacks.reset()
-        self._cycle = self._troubles = 0
+        self._troubles = 0
         self._clock_jumps = self._tracks.clock_jumps
-        self._designer = Designer(self, self._deployment.world_frame, self._outputs,
-                                  self._fallbacks, self._rejected)
-        self._start_timer()
+        deployment = self._deployment
+        self._designer = Designer(
+            self, deployment.world_frame, self._outputs, self._fallbacks, self._rejected,
+            lambda designer: self._next_job(designer, deployment),
+            lambda: self._tracks.clock_jumps, self._schedule())
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -210,9 +222,6 @@ class BeamformerNode(LifecycleNode):
 
     def close(self) -> None:
         """Stop designing."""
-        if self._timer is not None:
-            self.destroy_timer(self._timer)
-            self._timer = None
         designer, self._designer = self._designer, None
         if designer is not None and not designer.close(JOIN_TIMEOUT):
             self.get_logger().warning(
@@ -253,41 +262,41 @@ class BeamformerNode(LifecycleNode):
             self._design_settings(self._deployment, proposed)
 
     def _apply_parameters(self, parameters: SimpleNamespace) -> None:
+        before = self._settings.rate, self._parameters_now.trigger
         self._parameters_now = parameters
         if self._deployment is None:
             return
-        rate = self._settings.rate
         self._settings = self._design_settings(self._deployment, parameters)
-        if self._timer is not None and self._settings.rate != rate:
-            self._start_timer()
+        if self._designer is not None and before != (self._settings.rate, parameters.trigger):
+            self._designer.reschedule(self._schedule())
 
     # Cycle
 
-    def _start_timer(self) -> None:
-        if self._timer is not None:
-            self.destroy_timer(self._timer)
-        self._timer = self.create_timer(1.0 / self._settings.rate, self._on_cycle)
+    def _schedule(self) -> CycleSchedule:
+        return CycleSchedule(1.0 / self._settings.rate,
+                             self._parameters_now.trigger == ON_POSES, self._now())
 
-    def _on_cycle(self) -> None:
-        if self._designer is None or self._deployment is None:
-            return
-        started, stamp = time.perf_counter(), self._now()
-        self._tracks.advance(stamp)
-        if self._tracks.clock_jumps != self._clock_jumps:
-            self._clock_jumps = self._tracks.clock_jumps
-            self._channels.reset()
-            self._designer.clock_jumped(started)
-            self._fallbacks.add('clock-jump', 'the clock went back; all tracks were forgotten')
-        transmit_time = stamp + self._lead(self._designer)
-        self._cycle += 1
-        period = 1.0 / self._settings.rate
-        ahead = None
-        if self._parameters_now.solve_ahead:
-            ahead = self._plan(self._deployment, transmit_time + period).scene
-        self._designer.submit(Job(
-            self._plan(self._deployment, transmit_time), self._settings, self._cycle, started,
-            stamp, self._lease(self._designer), self._parameters_now.calibration_epoch, ahead,
-            started + period))
+    def _on_news(self) -> None:
+        """Tell the solver thread of poses or channels; runs in the executor thread."""
+        if self._designer is not None:
+            self._designer.arrived(self._tracks.in_step)
+
+    def _next_job(self, designer: Designer, deployment: Deployment) -> Job:
+        """Plan a cycle that begins now; runs in the solver thread."""
+        parameters, settings = self._parameters_now, self._settings
+        period, lead, lease = 1.0 / settings.rate, self._lead(designer), self._lease(designer)
+        started, ahead = time.perf_counter(), None
+        with self._lock:
+            stamp = self._now()
+            self._tracks.advance(stamp)
+            if self._tracks.clock_jumps != self._clock_jumps:
+                self._clock_jumps = self._tracks.clock_jumps
+                self._channels.reset()
+            plan = self._plan(deployment, stamp + lead)
+            if parameters.solve_ahead:
+                ahead = self._plan(deployment, stamp + lead + period).scene
+        return Job(plan, settings, self._clock_jumps, started, stamp, lease,
+                   parameters.calibration_epoch, ahead, started + period)
 
     def _plan(self, deployment: Deployment, transmit_time: float) -> PlannedScene:
         return plan_scene(deployment, self._tracks.predict(transmit_time),
@@ -338,6 +347,18 @@ class BeamformerNode(LifecycleNode):
             return Health(Level.WARN, 'messages were rejected or designs fell back since the '
                           'last report', details | counted)
         return Health(Level.OK, f'{last.quality.name.lower()} beams', details | counted)
+
+
+def _spare_the_collector() -> None:
+    """
+    Take what is there now out of the garbage collection.
+
+    Modules, compiled code and the middleware are hundreds of thousands of objects; to look through
+    them takes as long as many cycles.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

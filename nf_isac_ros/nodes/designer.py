@@ -1,9 +1,10 @@
-"""Solver thread of the beamformer: designs for the newest scene, and publishes."""
+"""Solver thread of the beamformer: designs for the newest poses, and publishes."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import nan
 from statistics import median
 import threading
@@ -33,14 +34,18 @@ from nf_isac_ros.core.reports import (
 )
 from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solution import Quality
+from nf_isac_ros.nodes.cycle_thread import CycleThread
 from nf_isac_ros.nodes.diagnostics import Counts
-from nf_isac_ros.nodes.newest import NewestOnly
+from nf_isac_ros.nodes.schedule import Beginning, CycleSchedule
 
 # Cycles that `Designer.recent` looks back on.
 RECENT_CYCLES = 20
 # How much of the idle time the next scene may be solved in, and the least that is worth it [s].
 IDLE_SHARE = 0.7
 LEAST_IDLE = 0.002
+# Time for the second design of a cycle whose first one came too late: enough to begin it, so that
+# it ends with a rung that is quick [s].
+HURRY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class Job:
         At the transmit time.
     settings : DesignSettings
         What is to be designed.
-    cycle : int
-        Number of the cycle.
+    clock_jumps : int
+        How often the clock had gone back when the cycle began.
     started : float
         When the cycle began, on the steady clock [s].
     stamp : float
@@ -73,13 +78,18 @@ class Job:
 
     plan: PlannedScene
     settings: DesignSettings
-    cycle: int
+    clock_jumps: int
     started: float
     stamp: float
     lease: float
     calibration_epoch: int
     ahead: Scene | None = None
     idle_until: float = 0.0
+
+    @property
+    def valid_until(self) -> float:
+        """End of the lease, in node time [s]."""
+        return self.plan.scene.stamp + self.lease
 
 
 @dataclass(frozen=True)
@@ -114,12 +124,21 @@ class Designer:
         Where the results go.
     fallbacks, rejected : Counts
         Published in the status; this class adds to `fallbacks`.
+    next_job : callable
+        Gives what is to be designed now; called in the solver thread when a cycle begins.
+    clock_jumps : callable
+        Tells how often the clock has gone back.
+    schedule : CycleSchedule
+        Tells when cycles begin.
 
     """
 
     def __init__(self, node: Node, world_frame: str, outputs: Outputs, fallbacks: Counts,
-                 rejected: Counts) -> None:
+                 rejected: Counts, next_job: Callable[[Designer], Job],
+                 clock_jumps: Callable[[], int], schedule: CycleSchedule) -> None:
         self._node = node
+        self._next_job = next_job
+        self._clock_jumps = clock_jumps
         self._world_frame = world_frame
         self._outputs = outputs
         self._fallbacks = fallbacks
@@ -127,14 +146,14 @@ class Designer:
         # Held while publishing: after `close` or a jump of the clock nothing old goes out.
         self._gate = threading.Lock()
         self._closed = False
-        self._not_before = -np.inf
-        self._forget = False
+        self._jumps_seen = clock_jumps()
         self._sequence = 0
+        self._number = 0
         self._overruns = 0
         self._cycle: DesignCycle | None = None
         self._last: CycleReport | None = None
         self._durations: deque[float] = deque(maxlen=RECENT_CYCLES)
-        self._worker: NewestOnly[Job] = NewestOnly(self._work, 'solver')
+        self._thread = CycleThread(node.get_clock(), schedule, self._work, 'solver')
 
     @property
     def last(self) -> CycleReport | None:
@@ -147,16 +166,13 @@ class Designer:
         durations = tuple(self._durations)
         return median(durations) if durations else nan
 
-    def submit(self, job: Job) -> None:
-        """Hand a scene over; one that was not begun yet is dropped and counted."""
-        if self._worker.put(job):
-            self._overruns += 1
+    def arrived(self, together: bool) -> None:
+        """Take note of poses that are news; arguments as for `CycleSchedule.arrived`."""
+        self._thread.arrived(together)
 
-    def clock_jumped(self, started: float) -> None:
-        """Publish nothing of cycles that began before a time on the steady clock [s]."""
-        with self._gate:
-            self._not_before = started
-            self._forget = True
+    def reschedule(self, schedule: CycleSchedule) -> None:
+        """Begin cycles by another schedule from now on."""
+        self._thread.reschedule(schedule)
 
     def close(self, timeout: float) -> bool:
         """
@@ -175,34 +191,43 @@ class Designer:
         """
         with self._gate:
             self._closed = True
-        return self._worker.stop(timeout)
+        return self._thread.stop(timeout)
 
     def _now(self) -> float:
         return self._node.get_clock().now().nanoseconds * 1e-9
 
-    def _wanted(self, job: Job) -> bool:
-        return not self._closed and job.started >= self._not_before
-
-    def _work(self, job: Job) -> None:
-        taken = time.perf_counter()
+    def _work(self, beginning: Beginning) -> None:
+        """Do one cycle."""
+        self._number += 1
+        self._overruns += beginning.lost
+        job: Job | None = None
         try:
-            self._design(job, taken)
+            job = self._next_job(self)
+            self._design(job, beginning)
             self._look_ahead(job)
         except NfIsacError as error:
             self._fail(job, error.reason, str(error))
         except Exception:  # noqa: BLE001  whatever it was: no beams, a status, and on
             self._fail(job, 'internal-error', traceback.format_exc())
 
-    def _design(self, job: Job, taken: float) -> None:
+    def _design(self, job: Job, beginning: Beginning) -> None:
         if self._cycle is None or self._cycle.settings != job.settings:
             self._cycle = DesignCycle(job.settings)
-        elif self._forget:
+        elif self._jumps_seen != job.clock_jumps:
             self._cycle.reset()
-        self._forget = False
+        if self._jumps_seen != job.clock_jumps:
+            self._jumps_seen = job.clock_jumps
+            self._fallbacks.add('clock-jump', 'the clock went back; all tracks were forgotten')
+        stages = {'wait': 1e3 * beginning.waited,
+                  'plan': 1e3 * (time.perf_counter() - job.started)}
         design = design_for(job.plan, self._cycle)
-        stages = {'wait': 1e3 * (taken - job.started), **design.solution.times_ms}
+        if self._now() >= job.valid_until and job.clock_jumps == self._clock_jumps():
+            # The machine was held up. Users whose poses are fresh are not left without beams.
+            job = self._next_job(self)
+            design = in_a_hurry(job.plan, self._cycle)
+        stages |= design.solution.times_ms
         with self._gate:
-            if not self._wanted(job):
+            if self._closed:
                 return
             if design.solution.quality is Quality.MUTE:
                 reason = design.solution.reason
@@ -216,7 +241,7 @@ class Designer:
     def _look_ahead(self, job: Job) -> None:
         """Use the rest of the period for the next scene, if the rest is long enough."""
         left = IDLE_SHARE * (job.idle_until - time.perf_counter())
-        if (job.ahead is not None and self._cycle is not None and self._wanted(job)
+        if (job.ahead is not None and self._cycle is not None and not self._closed
                 and left > LEAST_IDLE):
             self._cycle.prepare(job.ahead, left)
 
@@ -236,7 +261,7 @@ class Designer:
             self._fallbacks.add(solution.reason, '; '.join(map(str, design.removed)))
         self._report(CycleReport(
             frame=self._world_frame, transmit_time=beams.transmit_time, sequence=beams.sequence,
-            cycle=job.cycle, design=job.settings.name, quality=solution.quality,
+            cycle=self._number, design=job.settings.name, quality=solution.quality,
             reason=solution.reason, users=solution.users, tracks=job.plan.tracks,
             objective=solution.objective, bound=solution.bound, gap=solution.gap,
             power=solution.power, iterations=solution.iterations, warm=solution.warm,
@@ -247,12 +272,11 @@ class Designer:
     def _beams(self, job: Job, design: PlannedDesign, now: float) -> DesignedBeams:
         solution, plan = design.solution, job.plan
         array: AntennaArray = plan.scene.transmit_array
-        valid_until = plan.scene.stamp + job.lease
-        if not now < valid_until:
+        if not now < job.valid_until:
             raise UnusableBeamsError(
-                f'the design took until {now - valid_until:.3f} s after the end of its lease',
+                f'the design took until {now - job.valid_until:.3f} s after the end of its lease',
                 'too-late')
-        if now < job.stamp:
+        if now < job.stamp or job.clock_jumps != self._clock_jumps():
             raise UnusableBeamsError('the clock went back during the design', 'clock-jump')
         if not np.isfinite(solution.weights).all():
             raise UnusableBeamsError('the design has weights that are not finite',
@@ -262,7 +286,7 @@ class Designer:
         return DesignedBeams(
             frame=array.name, sequence=self._sequence + 1, transmit_time=plan.scene.stamp,
             design_stamp=plan.newest_stamp, oldest_track_stamp=plan.oldest_stamp,
-            cycle_stamp=job.stamp, publish_stamp=now, valid_until=valid_until,
+            cycle_stamp=job.stamp, publish_stamp=now, valid_until=job.valid_until,
             design=solution.design, quality=solution.quality, reason=solution.reason,
             # Isotropic beams carry no data.
             user_ids=design.user_ids if solution.communication.shape[1] else (),
@@ -288,16 +312,20 @@ class Designer:
         newest = job.plan.newest_stamp
         return CycleReport(
             frame=self._world_frame, transmit_time=job.plan.scene.stamp, sequence=self._sequence,
-            cycle=job.cycle, design=job.settings.name, quality=Quality.MUTE, reason=reason,
+            cycle=self._number, design=job.settings.name, quality=Quality.MUTE, reason=reason,
             tracks=job.plan.tracks, cycle_ms=1e3 * (time.perf_counter() - job.started),
             pose_to_beam_ms=nan if newest is None else 1e3 * (self._now() - newest),
             stages_ms=stages, overruns=self._overruns, fallbacks=self._fallbacks.snapshot(),
             rejected=self._rejected.snapshot())
 
-    def _fail(self, job: Job, reason: str, details: str) -> None:
+    def _fail(self, job: Job | None, reason: str, details: str) -> None:
         try:
             with self._gate:
-                if not self._wanted(job):
+                if self._closed:
+                    return
+                if job is None:
+                    # Not even poses: nothing can be said of the cycle.
+                    self._fallbacks.add(reason, details)
                     return
                 self._durations.append(time.perf_counter() - job.started)
                 self._fallbacks.add(reason, details)
@@ -311,3 +339,12 @@ class Designer:
     def _report(self, report: CycleReport) -> None:
         self._last = report
         self._outputs.status.publish(design_status_message(report))
+
+
+def in_a_hurry(plan: PlannedScene, cycle: DesignCycle) -> PlannedDesign:
+    """Design with next to no time, and say that the design before came too late."""
+    design = design_for(plan, cycle, HURRY)
+    if design.solution.quality is Quality.MUTE:
+        return design
+    return replace(design, solution=replace(
+        design.solution, quality=Quality.FALLBACK, reason='too-late'))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import importlib
+import threading
 import traceback
 from typing import Any
 
@@ -67,6 +68,10 @@ class PoseInputs:
         Gets the channels.
     rejected : Counts
         Counts the messages that were refused.
+    lock : threading.Lock
+        Held while the stores change: others read them in threads of their own.
+    on_news : callable
+        Called after a message that was news, without the lock.
 
     Raises
     ------
@@ -78,12 +83,15 @@ class PoseInputs:
     """
 
     def __init__(self, node: Node, deployment: Deployment, tracks: TrackStore,
-                 channels: ChannelStore, rejected: Counts) -> None:
+                 channels: ChannelStore, rejected: Counts, lock: threading.Lock,
+                 on_news: Callable[[], None]) -> None:
         self._node = node
         self._deployment = deployment
         self._tracks = tracks
         self._channels = channels
         self._rejected = rejected
+        self._lock = lock
+        self._on_news = on_news
         self._subscriptions: list[Subscription] = []
         readers: dict[str, tuple[Any, Callable[[Any], None]]] = {
             f'{role.value}s': (TrackArray, self._track_array_reader(role)) for role in Role}
@@ -121,13 +129,16 @@ class PoseInputs:
         return callback
 
     def _take(self, samples: Sequence[PoseSample]) -> None:
-        jumps = self._tracks.jumps
-        self._tracks.update(samples, self._now())
-        if self._tracks.jumps > jumps:
+        with self._lock:
+            before = self._tracks.jumps
+            news = self._tracks.update(samples, self._now())
+            jumps = self._tracks.jumps
+        if news:
+            self._on_news()
+        if jumps > before:
             self._node.get_logger().warning(
-                f'{self._tracks.jumps - jumps} of the bodies '
-                f'{[sample.id for sample in samples]} jumped; {self._tracks.jumps} jumps so far',
-                throttle_duration_sec=1.0)
+                f'{jumps - before} of the bodies {[sample.id for sample in samples]} jumped; '
+                f'{jumps} jumps so far', throttle_duration_sec=1.0)
 
     def _track_array_reader(self, role: Role) -> Callable[[Any], None]:
         def read(message: Any) -> None:
@@ -145,8 +156,11 @@ class PoseInputs:
 
     def _read_channels(self, message: Any) -> None:
         array = self._deployment.transmit_array
-        self._channels.update(
-            read_user_channels(message, array.layout_hash, len(array)), self._now())
+        samples = read_user_channels(message, array.layout_hash, len(array))
+        with self._lock:
+            news = self._channels.update(samples, self._now())
+        if news:
+            self._on_news()
 
 
 def _by_topic(bodies: Sequence[BodySettings]) -> dict[str, list[BodySettings]]:

@@ -384,6 +384,29 @@ def test_channel_that_cannot_be(channel, reason):
     assert caught.value.reason == reason
 
 
+def test_bodies_are_in_step_when_their_newest_poses_are_of_one_time():
+    store = TrackStore(TrackingSettings(predict=0.2, drop=0.5))
+    assert not store.in_step
+    store.update([sample(1.0, [0, 0, 0], body='a'), sample(1.0, [1, 0, 0], body='b')], 1.0)
+    assert store.in_step
+    store.update([sample(1.1, [0, 0, 0], body='a')], 1.1)
+    assert not store.in_step
+    store.update([sample(1.1, [0, 1, 0], body='b')], 1.1)
+    assert store.in_step
+    # A body that is not designed for any more is not waited for.
+    store.update([sample(1.7, [0, 0, 0], body='a')], 1.7)
+    assert store.in_step
+
+
+def test_channels_that_are_known_already_are_no_news():
+    store, channel = ChannelStore(), np.ones(4)
+    assert store.update([ChannelSample('a', 1.0, channel)], 1.0) == 1
+    assert store.update([ChannelSample('a', 1.0, channel)], 1.1) == 0
+    assert store.update(
+        [ChannelSample('a', 1.2, channel), ChannelSample('b', 1.0, channel)], 1.2) == 2
+
+
+
 def test_prediction_of_ten_bodies_is_fast():
     store = TrackStore()
     for stamp in (0.0, 0.1, 0.2):

@@ -103,8 +103,10 @@ def test_beams_from_tracks(tracker):
         assert status.users[index].sinr_db == pytest.approx(10 * math.log10(sinr), abs=0.01)
     assert status.outcome == DesignStatus.OUTCOME_OPTIMAL
     assert {stage.stage for stage in status.stages} >= {
-        'wait', 'channels', 'solve', 'beams', 'publish'}
-    assert sum(stage.duration_ms for stage in status.stages) <= status.cycle_ms + 0.5
+        'wait', 'plan', 'channels', 'solve', 'beams', 'publish'}
+    # The wait for poses that belong together comes before the cycle.
+    assert sum(stage.duration_ms for stage in status.stages
+               if stage.stage != 'wait') <= status.cycle_ms + 0.5
     assert 0 < status.pose_to_beam_ms < 2000
     bounds, = tracker.bounds.wait(lambda m: m.sequence == beams[-1].sequence)
     assert [entry.id for entry in bounds.entries] == ['t1']
@@ -310,6 +312,7 @@ def test_parameters_are_accepted_or_rejected_whole(tracker):
     for values, named in (({'design': 'isotropic', 'rate_hz': -1.0}, 'rate_hz'),
                           ({'design': 'isotropic', 'gap': 'small'}, "parameter gap is 'small'"),
                           ({'rate_hz': 10.0, 'design': 'best'}, "must be one of '', 'crb-min'"),
+                          ({'trigger': 'radar'}, "must be one of 'pose', 'timer'"),
                           ({'deployment_file': '/elsewhere'}, 'read-only')):
         result = tracker.probe.set_parameters(NODE, **values)
         assert not result.successful
@@ -325,6 +328,27 @@ def test_parameters_are_accepted_or_rejected_whole(tracker):
         assert np.median([b - a for a, b in pairwise(stamps)]) == pytest.approx(0.1, abs=0.03)
     finally:
         assert tracker.probe.set_parameters(NODE, design='', rate_hz=math.nan).successful
+
+
+@pytest.mark.parametrize('trigger', ['pose', 'timer'])
+def test_poses_begin_cycles_or_the_clock_does(tracker, trigger):
+    tracker.beams.clear()
+    tracker.status.wait()
+    assert tracker.probe.set_parameters(NODE, rate_hz=1.0, trigger=trigger).successful
+    try:
+        tracker.beams.clear()
+        for _ in range(4):
+            tracker.send({(Role.USER, 'u1'): U1, (Role.TARGET, 't1'): T1})
+            time.sleep(0.3)
+        tracker.beams.wait(lambda m: list(m.user_ids) == ['u1'])
+        stamps = {seconds(m.design_stamp) for m in tracker.beams.messages}
+        # Four poses in little more than a period: each has beams of its own, or one or two have.
+        assert len(stamps) == 4 if trigger == 'pose' else len(stamps) in (1, 2)
+        # Without poses the clock goes on; where they are too old, the status says so.
+        status, = tracker.status.wait(lambda m: m.fallback_reason == 'tracks-dropped')
+        assert {body.state for body in status.tracks} == {2}
+    finally:
+        assert tracker.probe.set_parameters(NODE, rate_hz=math.nan, trigger='pose').successful
 
 
 def test_deactivation_stops_publishing_and_activation_starts_anew(tracker):

@@ -125,6 +125,35 @@ def test_messages_are_handled_during_a_slow_design(graph, probe, deployment_file
         tracker.close()
 
 
+def test_users_keep_their_beams_where_a_design_is_held_up(graph, probe, deployment_file):
+    # Every tenth design takes longer than a lease, as on a machine that was held up.
+    graph.start('beamformer', {'deployment_file': deployment_file}, before="""
+import itertools
+import time
+from nf_isac_ros.core.cycle import DesignCycle
+step, calls = DesignCycle.step, itertools.count(1)
+def slow(self, scene, *rest):
+    if scene.users and next(calls) % 10 == 0:
+        time.sleep(0.5)
+    return step(self, scene, *rest)
+DesignCycle.step = slow
+""")
+    probe.activate(NODE)
+    tracker = Tracker(probe)
+    try:
+        tracker.follow({'t1': T1}, {'u1': U1})
+        held_up = tracker.beams.wait(lambda m: m.fallback_reason == 'too-late', count=3)
+        for message in held_up:
+            assert message.quality == Beamformer.QUALITY_FALLBACK
+            assert seconds(message.publish_stamp) < seconds(message.valid_until)
+            # For the poses that came during the design, not for those it began with.
+            assert seconds(message.publish_stamp) - seconds(message.design_stamp) < 0.4
+        assert all(m.outcome != DesignStatus.OUTCOME_MUTE for m in tracker.status.messages
+                   if any(body.role == 1 and body.state == 0 for body in m.tracks))
+    finally:
+        tracker.close()
+
+
 def test_hanging_design_does_not_hold_up_the_node(graph, probe, deployment_file):
     graph.start('beamformer', {'deployment_file': deployment_file}, before=SLOW.format(
         seconds='6.0 if scene.targets else 0.0'))
