@@ -14,6 +14,7 @@ from nf_isac_ros.core.beams import received_sinr
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.fisher import position_bounds
 from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solution import Quality, Solution, TargetReport, UserReport
 
 Complex = NDArray[np.complex128]
@@ -48,7 +49,10 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
     # What users and targets receive of each beam: the one other pass over the elements.
     received = _product(1.0, problem.columns, weights, 2)
 
-    targets = _target_reports(problem, received[n_users:])
+    near = _reaches(scene)
+    targets = (*_point_reports(problem, received[problem.point_columns], near),
+               *(_extended_report(problem, i, received[own], near)
+                 for i, own in enumerate(problem.extended_columns)))
     ratios = received_sinr(received[:n_users], problem.noise_power)
     users = tuple(
         UserReport(user.id, user.min_sinr_db, 10 * log10(ratio) if ratio > 0 else -inf)
@@ -56,9 +60,10 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
     objective = design.objective(problem, targets, users)
     relative = (abs(objective - outcome.bound) / abs(objective)
                 if np.isfinite(objective) else np.nan)
+    quality = Quality.OPTIMAL if relative <= gap else Quality.EARLY
     return Solution(
-        design=design.name,
-        quality=Quality.OPTIMAL if relative <= gap else Quality.EARLY, reason='',
+        design=design.name, quality=Quality.FALLBACK if outcome.reason else quality,
+        reason=outcome.reason,
         communication=weights[:, :outcome.beams.communication.shape[1]],
         sensing=weights[:, outcome.beams.communication.shape[1]:], targets=targets, users=users,
         objective=objective, bound=outcome.bound, gap=relative,
@@ -68,7 +73,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         covariance_eigenvalues=np.maximum(
             np.linalg.eigvalsh(reduced @ reduced.conj().T)[::-1][:dimension], 0.0) * power,
         subspace_dimension=dimension, iterations=outcome.iterations, warm=outcome.warm,
-        times_ms=dict(times_ms or {}))
+        times_ms=dict(times_ms or {}), coverage_limit=outcome.coverage_limit)
 
 
 def _product(factor: float, left: Complex, right: Complex, transposed: int) -> Complex:
@@ -84,7 +89,18 @@ def _square(matrix: Complex) -> float:
     return float(np.vdot(flat, flat).real)
 
 
-def _target_reports(problem: Problem, received: Complex) -> tuple[TargetReport, ...]:
+Reaches = list[tuple[NDArray[np.float64], float]]
+
+
+def _reaches(scene: Scene) -> Reaches:
+    """Centre and Rayleigh distance of each array [m]."""
+    arrays = {id(array): array for array in (scene.transmit_array, scene.receive_array)}
+    return [(array.centre, rayleigh_distance(array.aperture, scene.radio.wavelength))
+            for array in arrays.values()]
+
+
+def _point_reports(problem: Problem, received: Complex,
+                   near: Reaches) -> tuple[TargetReport, ...]:
     """Reports from what the stacked conjugate responses receive of each beam."""
     scene, n = problem.scene, len(problem.scene.targets)
     if not n:
@@ -92,12 +108,30 @@ def _target_reports(problem: Problem, received: Complex) -> tuple[TargetReport, 
     bounds = position_bounds(problem.full_fisher.of_gram(received @ received.conj().T), n)
     illumination = (np.abs(received[:n]) ** 2).sum(axis=1).tolist()
     isotropic = np.trace(problem.isotropic_bounds, axis1=1, axis2=2).tolist()
-    arrays = {id(array): array for array in (scene.transmit_array, scene.receive_array)}
-    reaches = [(array.centre, rayleigh_distance(array.aperture, scene.radio.wavelength))
-               for array in arrays.values()]
     return tuple(
         TargetReport(
             target.id, target.position, bounds[k], isotropic[k], illumination[k],
             float(problem.echo_gains[k]) * illumination[k],
-            any(dist(target.position, centre) < reach for centre, reach in reaches))
+            any(dist(target.position, centre) < reach for centre, reach in near))
         for k, target in enumerate(scene.targets))
+
+
+def _extended_report(problem: Problem, index: int, received: Complex,
+                     near: Reaches) -> TargetReport:
+    """Report from what the columns of an extended target receive of each beam."""
+    scene, fisher = problem.scene, problem.extended[index]
+    target, own = scene.extended[index], problem.extended_columns[index]
+    information = fisher.of_gram(received @ received.conj().T)
+    bounds = fisher.bounds(information)
+    isotropic = fisher.bounds(fisher.of_gram(
+        problem.gram[own, own] * (scene.radio.power / len(scene.transmit_array))))
+    illumination = (np.abs(received[:len(fisher.sections)]) ** 2).sum(axis=1)
+    # What is known of the logarithm of a gain is twice the energy of its echo over the noise.
+    echo = sum(float(information[i, i]) for i, name in enumerate(fisher.names)
+               if name.startswith('log gain')) / (2 * scene.radio.symbols)
+    noise = scene.radio.sensing_noise.power
+    return TargetReport(
+        target.id, target.position, bounds.centre, float(isotropic.centre.trace()),
+        float(illumination.mean()), np.nan if noise is None else noise * echo,
+        any(dist(target.position, centre) < reach for centre, reach in near), bounds,
+        illumination)

@@ -9,6 +9,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.extended.gram import ExtendedBounds
+
 
 class Quality(IntEnum):
     """How good a design is; the values are those of DesignStatus.OUTCOME_*."""
@@ -44,6 +46,11 @@ class TargetReport:
         |a|^2 |b|^2 times the illumination [W], Eq. (25), corrected.
     near_field : bool
         Within the Rayleigh distance of the transmit or the receive array.
+    bounds : ExtendedBounds or None
+        Of an extended target, whose position is its centre; None for a point.
+    section_illumination : ndarray, shape (K,)
+        Power at each section of an extended target [W], or with plane waves that power over the
+        path loss; its mean is the target's illumination. Empty for a point.
 
     """
 
@@ -54,6 +61,16 @@ class TargetReport:
     illumination: float
     echo_power: float
     near_field: bool
+    bounds: ExtendedBounds | None = None
+    section_illumination: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def coverage_ratio(self) -> float:
+        """Largest over smallest illumination of the sections; 1 for a point."""
+        if not len(self.section_illumination):
+            return 1.0
+        smallest = float(self.section_illumination.min())
+        return float(self.section_illumination.max()) / smallest if smallest > 0 else np.inf
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,9 @@ class Solution:
         The solver was started from an earlier solution.
     times_ms : mapping of str to float
         Wall time of each stage [ms].
+    coverage_limit : float
+        Largest ratio between illuminations of the sections of an extended target that the design
+        allows; infinite if it does not care.
 
     """
 
@@ -136,6 +156,7 @@ class Solution:
     iterations: int = 0
     warm: bool = False
     times_ms: Mapping[str, float] = field(default_factory=dict)
+    coverage_limit: float = np.inf
 
     @property
     def weights(self) -> NDArray[np.complex128]:
@@ -143,9 +164,20 @@ class Solution:
         return np.hstack([self.communication, self.sensing])
 
     @property
+    def coverage_ratio(self) -> float:
+        """Largest over smallest illumination of the sections of one target."""
+        return max((target.coverage_ratio for target in self.targets), default=1.0)
+
+    @property
     def max_violation(self) -> float:
-        """Largest violation of power (relative) and SINR (ratio minus one); 0 if there is none."""
+        """
+        Largest violation of a requirement; 0 if there is none.
+
+        Of power and coverage the relative one, of an SINR the ratio minus one.
+        """
         worst = max(0.0, self.power / self.power_limit - 1.0)
+        if np.isfinite(self.coverage_limit):
+            worst = max(worst, self.coverage_ratio / self.coverage_limit - 1.0)
         for user in self.users:
             worst = max(worst, float(np.expm1(np.log(10.0) / 10.0 * user.violation_db)))
         return worst

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import math
 
 from nf_isac_ros.core.beams import ReducedBeams
 from nf_isac_ros.core.problem import Problem
@@ -27,6 +28,10 @@ class Outcome:
         The solver was started from an earlier problem.
     subspace_dimension : int or None
         Dimension of the subspace that the design keeps to; None: that of the problem.
+    coverage_limit : float
+        See `Solution`; what was asked for, or more if `reason` says so.
+    reason : str
+        What the design had to relax; empty if nothing.
 
     """
 
@@ -35,6 +40,8 @@ class Outcome:
     iterations: int = 0
     warm: bool = False
     subspace_dimension: int | None = None
+    coverage_limit: float = math.inf
+    reason: str = ''
 
 
 Solve = Callable[[Problem, float, 'float | None'], Outcome]

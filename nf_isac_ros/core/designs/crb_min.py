@@ -119,12 +119,18 @@ def _best_bound(problem: Problem, point: InteriorPoint | CompactPoint,
 
 def objective(problem: Problem, targets: Sequence[TargetReport],
               users: Sequence[UserReport]) -> float:
-    """Weighted sum of the bounds on the coordinates [m^2]; NaN without targets."""
+    """
+    Weighted sum of the bounds on the coordinates [m^2]; NaN without targets.
+
+    Those of extended targets are the coordinates of their centres.
+    """
     if not targets:
         return float('nan')
-    return float(sum(
-        target.weights @ np.diag(report.crb)
-        for target, report in zip(problem.scene.targets, targets, strict=True)))
+    scene = problem.scene
+    weights = [*(target.weights for target in scene.targets),
+               *(target.weight * np.ones(3) for target in scene.extended)]
+    return float(sum(own @ np.diag(report.crb)
+                     for own, report in zip(weights, targets, strict=True)))
 
 
 DESIGN = Design('crb-min', True, True, solve, objective, WarmStarted)
