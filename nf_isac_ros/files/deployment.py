@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,9 +16,18 @@ from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.cycle import DesignSettings
 from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.extended.contour import Contour
+from nf_isac_ros.core.extended.sections import Lengths, Split
 from nf_isac_ros.core.motion import Circle, Fixed, Motion, Waypoints
-from nf_isac_ros.core.scene import Radio
+from nf_isac_ros.core.scene import ExtendedOptions, Model, Radio
+from nf_isac_ros.core.scene import Motion as UnknownMotion
 from nf_isac_ros.core.tracking import TrackingSettings
+from nf_isac_ros.files.extended import (
+    ExtendedSettingsModel,
+    OptionsModel,
+    known_contours,
+    named_contour,
+)
 from nf_isac_ros.files.models import (
     MAX_BODIES,
     ArrayModel,
@@ -29,7 +39,6 @@ from nf_isac_ros.files.models import (
     Name,
     NoiseModel,
     Point,
-    PointModel,
     Positive,
     Reflection,
     Watt,
@@ -43,6 +52,18 @@ from nf_isac_ros.files.models import (
 from nf_isac_ros.files.parsing import FileError, StrictModel, fault, parse_file
 
 Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ExtendedSettings:
+    """How an extended target is modelled; as the fields of `core.scene.ExtendedTarget`."""
+
+    model: Model = 'far-field'
+    sections: int = 8
+    split: Split = 'parameter'
+    lengths: Lengths = 'metres'
+    motion: UnknownMotion = 'plane'
+    path_power: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,13 +91,15 @@ class BodySettings:
     coordinate_weights : ndarray, shape (3,)
         Of the bounds in the objective (targets); along x, y and z of the world frame.
     contour : str
-        Name of the contour (extended targets).
+        Name of the contour (extended targets), where the track gives none.
     size_scale : float
         Factor on the contour's size.
     motion : Motion or None
         For the scenario node.
     track_noise : float
         Standard deviation of the noise that the scenario adds to each coordinate [m].
+    extended : ExtendedSettings
+        Of an extended target.
 
     """
 
@@ -94,6 +117,7 @@ class BodySettings:
     size_scale: float = 1.0
     motion: Motion | None = None
     track_noise: float = 0.0
+    extended: ExtendedSettings = ExtendedSettings()
 
 
 @dataclass(frozen=True)
@@ -144,6 +168,10 @@ class Deployment:
     tracking : TrackingSettings
     bodies : tuple of BodySettings
     markers : MarkerSettings
+    contours : mapping of str to Contour
+        That tracks may name.
+    options : ExtendedOptions
+        For the extended targets.
 
     """
 
@@ -156,6 +184,8 @@ class Deployment:
     tracking: TrackingSettings
     bodies: tuple[BodySettings, ...]
     markers: MarkerSettings
+    contours: Mapping[str, Contour] = field(default_factory=dict)
+    options: ExtendedOptions = ExtendedOptions()
 
 
 Role = Literal['target', 'user']
@@ -251,8 +281,9 @@ class _MotionModel(StrictModel):
         return Fixed(np.array(self.fixed.position_m))
 
 
-class _BodyModel(PointModel):
+class _BodyModel(StrictModel):
     id: Name
+    kind: Literal['point', 'extended'] = 'point'
     role: Role
     topic: Annotated[str, Field(pattern=TOPIC)] | None = None
     type: Annotated[str, Field(pattern=MESSAGE_TYPE)] | None = None
@@ -265,6 +296,7 @@ class _BodyModel(PointModel):
     size_scale: Positive = 1.0
     motion: _MotionModel | None = None
     track_noise_m: Annotated[float, between(0.0, 1e6)] = 0.0
+    extended: ExtendedSettingsModel | None = None
 
     @model_validator(mode='after')
     def _complete(self) -> _BodyModel:
@@ -278,6 +310,12 @@ class _BodyModel(PointModel):
         for key in ('weight', 'weights'):
             if self.role == 'user' and getattr(self, key) is not None:
                 raise fault([key], getattr(self, key), 'must be left out for a user')
+        if self.kind == 'extended' and self.role == 'user':
+            raise fault(['kind'], self.kind, 'must be "point" for a user')
+        if self.kind == 'extended' and self.topic is not None and not self.contour:
+            raise fault(['contour'], self.contour, 'must be given: poses name no contour')
+        if self.extended is not None and self.kind != 'extended':
+            raise ValueError('has extended and the kind point; must have the kind extended')
         return self
 
     def value(self) -> BodySettings:
@@ -289,7 +327,9 @@ class _BodyModel(PointModel):
             coordinate_weights=np.ones(3) if self.weights is None else np.array(self.weights),
             contour=self.contour, size_scale=self.size_scale,
             motion=None if self.motion is None else self.motion.value(),
-            track_noise=self.track_noise_m)
+            track_noise=self.track_noise_m,
+            extended=ExtendedSettings(**self.extended.model_dump()) if self.extended else
+            ExtendedSettings())
 
 
 class _PlaneModel(StrictModel):
@@ -327,7 +367,9 @@ class DeploymentModel(StrictModel):
     radio: _RadioModel
     design: _DesignModel = _DesignModel()
     tracking: _TrackingModel = _TrackingModel()
+    contours: Annotated[str, Field(min_length=1)] | None = None
     bodies: Annotated[list[_BodyModel], Len(0, MAX_BODIES)] = []
+    options: OptionsModel = OptionsModel()
     markers: _MarkersModel = _MarkersModel()
 
     @model_validator(mode='after')
@@ -357,10 +399,15 @@ class DeploymentModel(StrictModel):
         tracking = TrackingSettings(
             predict=self.tracking.predict_s, drop=self.tracking.drop_s,
             max_clock_skew=self.tracking.max_clock_skew_s)
+        contours = known_contours(self.contours, path.parent)
+        for i, body in enumerate(self.bodies):
+            if body.contour:
+                named_contour(f'bodies[{i}].contour', body.contour, contours)
         return Deployment(
             path=path, world_frame=self.world_frame, transmit_array=transmit,
             receive_array=receive, radio=radio, design=design, tracking=tracking,
-            bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value())
+            bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
+            contours=contours, options=self.options.value())
 
 
 def load_deployment(path: Path) -> Deployment:

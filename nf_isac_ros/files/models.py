@@ -36,8 +36,6 @@ MAX_COORDINATE = 1e9
 NEGLIGIBLE = 1e-20
 MAX_BODIES = 256
 
-EXTENDED_LATER = 'extended targets are not available yet'
-
 # Names that the format of scene files knows and that no release designs yet.
 PLANNED_DESIGNS = (
     'crb-min-full', 'max-min-illumination', 'max-min-echo', 'extended-crb-min',
@@ -108,7 +106,7 @@ def word_for_none(word: str) -> BeforeValidator:
 
 
 class PointModel(StrictModel):
-    """Base of bodies that are points, which is all that this version knows."""
+    """Base of targets that are points."""
 
     kind: Literal['point'] = 'point'
 
@@ -117,7 +115,7 @@ class PointModel(StrictModel):
     def _known_kind(cls, data: Any) -> Any:
         # Before the unknown keys: an extended target has others.
         if isinstance(data, dict) and data.get('kind', 'point') != 'point':
-            raise fault(['kind'], data['kind'], f'must be "point"; {EXTENDED_LATER}')
+            raise fault(['kind'], data['kind'], 'must be "point" or "extended"')
         return data
 
 

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 from annotated_types import Len
 import numpy as np
-from pydantic import model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.scene import PointTarget, Radio, ScatteredPath, Scene, User
 from nf_isac_ros.core.solution import Quality, Solution
+from nf_isac_ros.files.extended import ExtendedTargetModel, OptionsModel, known_contours
 from nf_isac_ros.files.models import (
-    EXTENDED_LATER,
     MAX_BODIES,
     ArrayModel,
     Carrier,
@@ -61,6 +61,18 @@ class _TargetModel(PointModel):
     weights: CoordinateWeights = [1.0, 1.0, 1.0]
 
 
+def _kind(target: Any) -> str:
+    # Another kind is reported by the model of the first.
+    extended = isinstance(target, dict) and target.get('kind') == 'extended'
+    return '-extended' if extended or isinstance(target, ExtendedTargetModel) else '-point'
+
+
+# The tags appear in no error.
+AnyTarget = Annotated[
+    Annotated[_TargetModel, Tag('-point')] | Annotated[ExtendedTargetModel, Tag('-extended')],
+    Discriminator(_kind)]
+
+
 class _ScatteredModel(StrictModel):
     target: Name
     coefficient: ComplexNumber
@@ -88,9 +100,10 @@ class SceneModel(StrictModel):
     transmit_array: ArrayModel
     receive_array: Annotated[ArrayModel | None, word_for_none('transmit')]
     radio: _RadioModel
-    targets: Annotated[list[_TargetModel], Len(0, MAX_BODIES)] = []
+    contours: Annotated[str, Field(min_length=1)] | None = None
+    targets: Annotated[list[AnyTarget], Len(0, MAX_BODIES)] = []
     users: Annotated[list[_UserModel], Len(0, MAX_BODIES)] = []
-    options: dict[str, Any] = {}
+    options: OptionsModel = OptionsModel()
 
     @model_validator(mode='before')
     @classmethod
@@ -100,8 +113,6 @@ class SceneModel(StrictModel):
             version = data.get('version', VERSION)
             if version != VERSION or not isinstance(version, int) or isinstance(version, bool):
                 raise fault(['version'], version, f'must be {VERSION}')
-            if data.get('options', {}) != {}:
-                raise fault(['options'], data['options'], f'must be left out; {EXTENDED_LATER}')
         return data
 
     @model_validator(mode='after')
@@ -113,13 +124,13 @@ class SceneModel(StrictModel):
         if isinstance(noise, list) and len(noise) != len(self.users):
             raise fault(['radio', 'user_noise_w'], noise, 'must be one number, or one for each '
                         f'user ({len(self.users)}, not {len(noise)})')
-        ids = {target.id for target in self.targets}
+        ids = {target.id for target in self.targets if isinstance(target, _TargetModel)}
         for i, user in enumerate(self.users):
             for j, path in enumerate(user.scattered):
                 if path.target not in ids:
                     raise fault(['users', i, 'scattered', j, 'target'], path.target,
                                 nearest(path.target, sorted(ids)) if ids else
-                                'must be the id of a target, and there is none')
+                                'must be the id of a point target, and there is none')
         return self
 
     def value(self, folder: Path) -> Scene:
@@ -134,7 +145,7 @@ class SceneModel(StrictModel):
                     f'users[{i}].channel: has {len(user.channel.real)} entries; must have '
                     f'{len(transmit)}, one for each transmit element')
         for i, target in enumerate(self.targets):
-            for array in (transmit, receive):
+            for array in (transmit, receive) if isinstance(target, _TargetModel) else ():
                 _check_distance(f'targets[{i}]', target.position_m, array, wavelength)
         for i, user in enumerate(self.users):
             if user.position_m is not None:
@@ -149,7 +160,11 @@ class SceneModel(StrictModel):
         targets = tuple(
             PointTarget(t.id, np.array(t.position_m), as_complex(t.reflection), t.weight,
                         np.array(t.weights))
-            for t in self.targets)
+            for t in self.targets if isinstance(t, _TargetModel))
+        contours = known_contours(self.contours, folder)
+        extended = tuple(
+            t.value(f'targets[{i}]', transmit, contours) for i, t in enumerate(self.targets)
+            if isinstance(t, ExtendedTargetModel))
         users = tuple(
             User(u.id, u.min_sinr_db,
                  position=None if u.position_m is None else np.array(u.position_m),
@@ -158,7 +173,8 @@ class SceneModel(StrictModel):
                  scattered=tuple(ScatteredPath(s.target, as_complex(s.coefficient))
                                  for s in u.scattered))
             for u, noise_power in zip(self.users, per_user, strict=True))
-        return Scene(transmit, receive, radio, targets, users)
+        return Scene(transmit, receive, radio, targets, users, extended=extended,
+                     options=self.options.value())
 
 
 def _check_distance(key: str, position: list[float], array: AntennaArray,

@@ -12,7 +12,8 @@ ARRAY, RADIO = ('transmit_array',), ('radio',)
 TARGET, USER = ('targets', 0), ('users', 0)
 UPA = (*ARRAY, 'upa')
 NOISE = (*RADIO, 'sensing_noise')
-EXTENDED = {'id': 'car', 'kind': 'extended', 'model': 'far-field', 'range_m': 10.0}
+EXTENDED = {'id': 'car', 'kind': 'extended', 'model': 'far-field', 'range_m': 10.0,
+            'direction_rad': 0.3, 'orientation_rad': 0.3, 'contour': 'vehicle'}
 EYE = [[1e-8 * (i == j) for j in range(12)] for i in range(12)]
 ZERO = [[0.0] * 12 for _ in range(12)]
 
@@ -116,12 +117,53 @@ BAD_VALUES = {
                      'targets[0].position_m[2]: is 1e+300; must be from -1e+09 to 1e+09'),
     'position-short': (((*TARGET, 'position_m', [0, 1]),),
                        'targets[0].position_m: is [0, 1]; must have at least 3 items'),
-    'target-kind': (((*TARGET, 'kind', 'line'),), 'targets[0].kind: is "line"; must be "point"'),
-    'extended': ((('targets', [EXTENDED]),),
-                 'targets[0].kind: is "extended"; must be "point"; extended targets are not '
-                 'available yet'),
-    'options': ((('options', {'geometry': 'far'}),),
-                'options: is {"geometry": "far"}; must be left out; extended targets are not'),
+    'target-kind': (((*TARGET, 'kind', 'line'),),
+                    'targets[0].kind: is "line"; must be "point" or "extended"'),
+    'extended-twice': ((('targets', [SCENE['targets'][0], {**EXTENDED, 'id': 't1'}]),),
+                       'targets[1].id: is "t1"; must be unique in targets'),
+    'extended-key': ((('targets', [{**EXTENDED, 'reflection': [1, 0]}]),),
+                     'targets[0].reflection: is [1, 0]; no such key'),
+    'extended-no-contour': ((('targets', [{k: v for k, v in EXTENDED.items()
+                                           if k != 'contour'}]),),
+                            'targets[0].contour: is missing; must be given'),
+    'extended-contour-name': ((('targets', [{**EXTENDED, 'contour': 'vehicel'}]),),
+                              'targets[0].contour: is "vehicel"; did you mean vehicle?'),
+    'extended-contour-unknown': ((('targets', [{**EXTENDED, 'contour': 'boat'}]),),
+                                 'targets[0].contour: is "boat"; must be one of vehicle, uav'),
+    'extended-contour-number': ((('targets', [{**EXTENDED, 'contour': 3}]),),
+                                'targets[0].contour: is 3; must be the name of a contour, or'),
+    'extended-contour-half': ((('targets', [{**EXTENDED, 'contour': {'cosine': [1.0]}}]),),
+                              'targets[0].contour.sine: is null; must be given'),
+    'extended-contour-crossing': (
+        (('targets', [{**EXTENDED, 'contour': {'cosine': [1, 3], 'sine': [1, 3]}}]),),
+        'targets[0].contour: has a fault: contour crosses itself near x ='),
+    'extended-contour-clockwise': (
+        (('targets', [{**EXTENDED, 'contour': {'cosine': [1.0], 'sine': [-1.0]}}]),),
+        'targets[0].contour: has a fault: contour sine[0] is -1 m, must be positive'),
+    'extended-half-a-pose': ((('targets', [{k: v for k, v in EXTENDED.items()
+                                            if k != 'range_m'}]),),
+                             'targets[0]: has direction_rad and orientation_rad; must have '
+                             'range_m, direction_rad, orientation_rad, or position_m and'),
+    'extended-two-poses': ((('targets', [{**EXTENDED, 'position_m': [0, 0, 9]}]),),
+                           'targets[0]: has range_m and direction_rad and orientation_rad and '
+                           'position_m; must have range_m'),
+    'extended-sections': ((('targets', [{**EXTENDED, 'sections': 0}]),),
+                          'targets[0].sections: is 0; must be from 1 to 360'),
+    'extended-model': ((('targets', [{**EXTENDED, 'model': 'far'}]),),
+                       "targets[0].model: is \"far\"; must be 'far-field' or 'near-field'"),
+    'extended-motion': ((('targets', [{**EXTENDED, 'motion': 'space'}]),),
+                        'targets[0].motion: is "space"; must be "plane" with the model'),
+    'extended-path-power': ((('targets', [{**EXTENDED, 'path_power': 0.0}]),),
+                            'targets[0].path_power: is 0.0; must be positive'),
+    'contours-file': ((('contours', 'none.yaml'),), 'contours: '),
+    'options-geometry': ((('options', {'geometry': 'near'}),),
+                         "options.geometry: is \"near\"; must be 'far' or 'exact'"),
+    'options-coverage': ((('options', {'coverage_ratio': 0.5}),),
+                         'options.coverage_ratio: is 0.5; must be from 1 to 1e+09'),
+    'options-objective': ((('options', {'objective': 'range'}),),
+                          "options.objective: is \"range\"; must be 'direction' or 'centre'"),
+    'options-no-weight': ((('options', {'objective': {'range': 0}}),),
+                          'options.objective: has no positive weight; must have one for range'),
     'reflection-zero': (((*TARGET, 'reflection', [0.0, 0]),),
                         'targets[0].reflection: is [0.0, 0]; must not be 0'),
     'reflection-number': (((*TARGET, 'reflection', 1.0),),
@@ -152,7 +194,7 @@ BAD_VALUES = {
                           'users[0].scattered[0].target: is "t2"; must be one of t1'),
     'scattered-no-target': ((('targets', []), (*USER, 'scattered', [
         {'target': 't1', 'coefficient': [1, 0]}])),
-        'users[0].scattered[0].target: is "t1"; must be the id of a target'),
+        'users[0].scattered[0].target: is "t1"; must be the id of a point target'),
     'noise-per-user': (((*RADIO, 'user_noise_w', [1e-8] * 3),),
                        'radio.user_noise_w: is [1e-08, 1e-08, 1e-08]; must be one number, or '
                        'one for each user (2, not 3)'),

@@ -120,8 +120,7 @@ def visible_runs(contour: Contour, viewpoint: Vector) -> Vector:
     ends = np.flatnonzero(visible & ~np.roll(visible, -1)) + 1
     if ends[0] <= starts[0]:
         ends = np.append(ends[1:], ends[0] + VERTICES)
-    runs: Vector = np.stack([starts, ends], axis=1) * (2 * np.pi / VERTICES)
-    return runs
+    return np.stack([starts, ends], axis=1) * np.float64(2 * np.pi / VERTICES)
 
 
 def split_sections(contour: Contour, viewpoint: Vector, sections: int,
