@@ -109,7 +109,8 @@ def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     option, text, column, thresholds_of = (
         ('--sinr-db', args.sinr_db, 'sinr_db', common_thresholds) if args.sinr_db is not None
         else ('--offset-db', args.offset_db, 'offset_db', scaled_thresholds))
-    first = _values(option, text, 0.0)
+    # Before the scene is read, which may take a while.
+    first = _values(option, text, MAX_DB)
     scene = load_scene(args.scene)
     try:
         values = first if LARGEST not in text else _values(
@@ -174,10 +175,11 @@ def _values(option: str, text: str, largest: float) -> np.ndarray:
         if count > MAX_POINTS:
             raise fault(f'hold at most {MAX_POINTS} values, not {count:.0f}')
         values = first + step * np.arange(max(count, 0))
-        if words[1].strip() == LARGEST:
+        if words[1].strip() == LARGEST and largest >= first:
             values = np.unique([*values[values < largest - 1e-9], largest])
-    if not len(values):
-        raise fault('hold at least one value: the last one lies before the first')
+        if not len(values):
+            raise fault(f'hold at least one value: the last one, {last:g} dB, lies before the '
+                        'first')
     if not (np.abs(values) <= MAX_DB).all():
         raise fault(f'lie between {-MAX_DB:g} and {MAX_DB:g} dB')
     return values
