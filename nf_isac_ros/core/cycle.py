@@ -43,9 +43,13 @@ MAX_RESERVE = 0.25
 WORTHWHILE = 0.5
 # Cycles that this is judged by, all of which must say so, ended or cut short: a design that begins
 # where the scene before ended may need one iteration where its first one had to be cut short. It
-# is tried again now and then.
+# is tried again after so many cycles, and after twice as many each time that it was in vain: what
+# it takes to begin at all is more than such a budget.
 RECENT = 3
 RETRY_AFTER = 10
+LONGEST_RETRY = 320
+# Beams that are older than this are not used again: a body that walks has left their focus [s].
+MAX_PREVIOUS_AGE = 0.25
 
 _LOG = logging.getLogger(__name__)
 
@@ -118,9 +122,10 @@ def warm_up() -> float:
 
 @dataclass(frozen=True)
 class _Previous:
-    """Beams that went out, and for whom."""
+    """Beams that went out, for whom, and for which time [s]."""
 
     bodies: tuple[object, ...]
+    stamp: float
     solution: Solution
 
 
@@ -129,7 +134,8 @@ class DesignCycle:
     Designs for one scene after the other and falls back in a stated order.
 
     The rungs: the design that was asked for, which may end early; zero forcing; least power for
-    the users and sensing in their null space; the previous beams, rescaled; no beams. If the
+    the users and sensing in their null space; the previous beams, rescaled, if they are for the
+    same bodies and for a time that is no further away than `MAX_PREVIOUS_AGE`; no beams. If the
     required SINRs cannot be met at all: the largest common scale of them. What a step falls back
     to, and why, is in the solution.
     """
@@ -141,6 +147,7 @@ class DesignCycle:
         # By numbers of bodies: how long the latest designs took.
         self._recent: dict[tuple[int, int], deque[float]] = {}
         self._skipped = 0
+        self._retry_after = RETRY_AFTER
         self._reserve = INITIAL_RESERVE
 
     def reset(self) -> None:
@@ -149,6 +156,7 @@ class DesignCycle:
         self._previous = None
         self._recent.clear()
         self._skipped = 0
+        self._retry_after = RETRY_AFTER
         self._reserve = INITIAL_RESERVE
 
     def step(self, scene: Scene, budget: float | None = None,
@@ -188,7 +196,7 @@ class DesignCycle:
         if solution.design == 'isotropic' and len(scene.transmit_array) <= MAX_FULL_RANK_ELEMENTS:
             solution = full_rank_isotropic(solution)
         if solution.quality is not Quality.MUTE and solution.design != PREVIOUS:
-            self._previous = _Previous(_bodies(scene), solution)
+            self._previous = _Previous(_bodies(scene), scene.stamp, solution)
         return replace(
             solution, times_ms={'channels': 1e3 * (built - started), **solution.times_ms})
 
@@ -274,6 +282,7 @@ class DesignCycle:
         took = now() - started
         self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(took)
         if left is None or solution.gap <= max(self.settings.gap, EARLY_GAP):
+            self._skipped, self._retry_after = 0, RETRY_AFTER
             zero_forcing = self._solver(DESIGNS[ZERO_FORCING])
             if isinstance(zero_forcing, ZeroForcing):
                 zero_forcing.remember(problem, outcome.beams)
@@ -304,7 +313,10 @@ class DesignCycle:
                 or deadline - now() - self._reserve >= WORTHWHILE * min(recent)):
             return False
         self._skipped += 1
-        return self._skipped % RETRY_AFTER != 0
+        if self._skipped < self._retry_after:
+            return True
+        self._skipped, self._retry_after = 0, min(2 * self._retry_after, LONGEST_RETRY)
+        return False
 
     def _solver(self, design: Design) -> Solve:
         """Solver of a design, with its memory of earlier scenes if it has one."""
@@ -325,12 +337,14 @@ class DesignCycle:
 
     def _rescaled(self, problem: Problem) -> Solution | None:
         """
-        Previous beams on the new channels, with full power; None if there are none for the bodies.
+        Previous beams on the new channels, with full power.
 
-        What reaches nobody is left out. What they still do for users and targets is recomputed.
+        None if there are none for these bodies, or none that are young enough. What reaches nobody
+        is left out. What they still do for users and targets is recomputed.
         """
         previous = self._previous
-        if previous is None or previous.bodies != _bodies(problem.scene):
+        if (previous is None or previous.bodies != _bodies(problem.scene)
+                or not abs(problem.scene.stamp - previous.stamp) <= MAX_PREVIOUS_AGE):
             return None
         lower = problem.basis.conj().T
         beams = ReducedBeams(

@@ -150,6 +150,21 @@ def test_the_previous_beams_are_the_last_rung_but_one(monkeypatch):
     assert elsewhere.bound <= elsewhere.objective
 
 
+@pytest.mark.parametrize(('age', 'used'), [(0.2, True), (0.3, False), (-0.3, False)])
+def test_previous_beams_that_are_too_old_are_not_used_again(monkeypatch, age, used):
+    breaking(monkeypatch, 'crb-min', after=1)
+    breaking(monkeypatch, 'zero-forcing', 'users-first')
+    cycle = DesignCycle(DesignSettings())
+    cycle.step(replace(SCENE, stamp=1000.0))
+    solution = cycle.step(replace(SCENE, stamp=1000.0 + age))
+    assert (solution.design, solution.quality) == (
+        ('previous-beams', Quality.FALLBACK) if used else ('crb-min', Quality.MUTE))
+    assert solution.reason == 'solver-failed'
+    # Using them again does not make them younger.
+    later = cycle.step(replace(SCENE, stamp=1000.0 + 2 * age))
+    assert later.quality is Quality.MUTE
+
+
 def test_without_any_rung_left_there_are_no_beams(monkeypatch):
     breaking(monkeypatch, 'crb-min', after=1)
     breaking(monkeypatch, 'zero-forcing', 'users-first')
@@ -192,7 +207,13 @@ def test_a_budget_known_to_be_too_short_is_not_wasted(monkeypatch):
     reasons = [cycle.step(scene, budget=1e-6).reason for _ in range(cycle_module.RETRY_AFTER)]
     assert reasons.count('budget-exhausted') == 1
     assert reasons.count('short-budget') == cycle_module.RETRY_AFTER - 1
+    # After one in vain only half as often.
+    reasons = [cycle.step(scene, budget=1e-6).reason for _ in range(2 * cycle_module.RETRY_AFTER)]
+    assert reasons.count('budget-exhausted') == 1
     assert cycle.step(scene).quality is Quality.OPTIMAL
+    reasons = [cycle.step(scene, budget=1e-6).reason
+               for _ in range(cycle_module.RETRY_AFTER + 1)]
+    assert reasons.count('budget-exhausted') == 1
     patient = DesignCycle(DesignSettings(deadline_fallback=False))
     for _ in range(cycle_module.RECENT):
         patient.step(scene)
@@ -217,6 +238,21 @@ def test_a_reset_cycle_repeats_itself():
     for again in (cycle, fresh):
         for scene, before in zip((SCENE, moved), first):
             np.testing.assert_array_equal(again.step(scene).weights, before.weights)
+
+
+@pytest.mark.parametrize('budget', [1e-5, 5e-4, 1e-3, 2e-3, 4e-3])
+@pytest.mark.parametrize('size', [(1, 1), (2, 2), (3, 3)], ids=str)
+def test_whatever_the_budget_no_user_is_left_without_beams(size, budget):
+    scene = random_scene(5, *size, side=8, min_sinr_db=-5.0)
+    cycle = DesignCycle(DesignSettings(budget=budget))
+    for i in range(25):
+        moved = replace(scene, stamp=0.005 * i, users=tuple(
+            replace(user, position=user.position + [1e-3 * i, 0.0, 0.0]) for user in scene.users))
+        solution = cycle.step(moved)
+        assert solution.quality is not Quality.MUTE
+        assert solution.communication.shape[1] == size[1]
+        assert solution.max_violation < 1e-6
+        assert solution.bound <= solution.objective * (1 + 1e-12)
 
 
 def test_a_short_budget_is_kept_or_labelled():
