@@ -12,10 +12,11 @@ PYTHON ?=
 QUICK ?=
 PEERS ?=
 RECORDINGS ?=
-export DURATION OUT BAG CONFIG SCENARIO REPEAT ARGS PYTHON QUICK PEERS RECORDINGS
+FIGURES ?= all
+export DURATION OUT BAG CONFIG SCENARIO REPEAT ARGS PYTHON QUICK PEERS RECORDINGS FIGURES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench figures clean
 
 help:
 	@echo 'make demo    the whole chain, live, on a built-in scene; results in out/demo'
@@ -30,6 +31,10 @@ help:
 	@echo '             QUICK=1               ends within two minutes'
 	@echo '             PEERS=all             other solvers that need minutes as well; none, short, medium'
 	@echo '             RECORDINGS=folder     recordings of motion; default: ../shared/data/recordings, where it exists'
+	@echo 'make figures the figures of the near-field paper: tables (CSV) and pictures in out/figures'
+	@echo '             FIGURES="fig3b fig6"   panels or figures; default: all'
+	@echo '             OUT=out/figures       folder of the results'
+	@echo '             ARGS="--set n_x=24"    further options of `nf-isac figures`'
 	@echo 'make lint    linters and type checks only'
 	@echo 'make setup   only what the others do first; PYTHON=/path/to/python3.12 chooses the interpreter'
 	@echo 'make clean   removes what set-up and builds made, and keeps out/'
@@ -48,6 +53,11 @@ lint: setup
 
 bench: setup
 	@tools/bench.sh
+
+# The default of OUT is that of the demo.
+figures: OUT := $(if $(filter file,$(origin OUT)),out/figures,$(OUT))
+figures: setup
+	@tools/figures.sh
 
 clean:
 	rm -rf .venv .venv.old build install log .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,6 +16,7 @@ COMMANDS = {
     'tradeoff': 'nf_isac_ros.tradeoff_command',
     'demo': 'nf_isac_ros.demo.command',
     'bench': 'nf_isac_ros.bench_command',
+    'figures': 'nf_isac_ros.figures.command',
 }
 
 
