@@ -31,7 +31,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                     'early), 1 the solver failed, 2 bad input, 3 the SINRs cannot be met.')
     parser.add_argument('scene', type=Path, help='scene file, JSON or YAML')
     parser.add_argument('--design', default='crb-min', metavar='NAME',
-                        help='crb-min (default), zero-forcing, sinr-max, isotropic, users-first')
+                        help='crb-min (default), max-min-illumination, max-min-echo, sinr-max, '
+                             'least-power, sensing-only, ...; docs/scenes.md has all of them')
     parser.add_argument('--out', type=Path, metavar='RESULT.json',
                         help='result file (default: standard output)')
     parser.add_argument('--weights', type=Path, metavar='WEIGHTS.npz',
@@ -91,7 +92,7 @@ def _solve(args: argparse.Namespace, gap: float) -> Solution:
 
     from nf_isac_ros.core.cycle import full_rank_isotropic, solve
     from nf_isac_ros.core.designs import DESIGNS
-    from nf_isac_ros.core.exceptions import SceneError, SolverError
+    from nf_isac_ros.core.exceptions import SceneError, SolverError, UnsuitableDesignError
     from nf_isac_ros.core.problem import build_problem
     from nf_isac_ros.files.parsing import FileError
     from nf_isac_ros.files.scene_file import load_scene
@@ -111,9 +112,9 @@ def _solve(args: argparse.Namespace, gap: float) -> Solution:
         problem = build_problem(scene)
         built = perf_counter()
         solution = solve(problem, design, gap, None)
-    except SceneError as error:
+    except (SceneError, UnsuitableDesignError) as error:
         raise FileError(f'{args.scene}: {error}') from error
-    if design.needs_targets and solution.max_violation > MAX_VIOLATION:
+    if design.meets_sinr and solution.max_violation > MAX_VIOLATION:
         raise SolverError(f'its beams violate the SINRs or the power by the factor '
                           f'{1 + solution.max_violation:.3g}')
     if isotropic:

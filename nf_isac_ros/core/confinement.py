@@ -1,4 +1,4 @@
-"""The same problem on a smaller subspace, where an optimum of some designs is known to live."""
+"""Smaller problems made of one: on a subspace where an optimum lives, or without users."""
 
 from __future__ import annotations
 
@@ -58,4 +58,15 @@ def confined(problem: Problem, directions: Complex) -> Confined:
     channels[rank:] = 0.0
     return Confined(replace(
         problem, basis=problem.basis @ inclusion, user_channels=channels,
-        fisher=problem.fisher.with_transmit(lower @ problem.fisher.transmit)), inclusion)
+        fisher=problem.fisher.with_transmit(lower @ problem.fisher.transmit),
+        rows=None if problem.rows is None else problem.rows.in_coordinates(inclusion)), inclusion)
+
+
+def without_users(problem: Problem) -> Problem:
+    """Problem of the same targets in the same coordinates, where no user is to be served."""
+    n_users = len(problem.sinr)
+    return replace(
+        problem, scene=replace(problem.scene, users=()), columns=problem.columns[:, n_users:],
+        gram=problem.gram[n_users:, n_users:], user_channels=problem.user_channels[:, :0],
+        noise_power=problem.noise_power[:0], user_noise=problem.user_noise[:0],
+        sinr=problem.sinr[:0])

@@ -57,7 +57,8 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
     users = tuple(
         UserReport(user.id, user.min_sinr_db, 10 * log10(ratio) if ratio > 0 else -inf)
         for user, ratio in zip(scene.users, ratios.tolist(), strict=True))
-    objective = design.objective(problem, targets, users)
+    used = _square(weights)
+    objective = design.objective(problem, targets, users, used)
     relative = (abs(objective - outcome.bound) / abs(objective)
                 if np.isfinite(objective) else np.nan)
     quality = Quality.OPTIMAL if relative <= gap else Quality.EARLY
@@ -69,7 +70,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         objective=objective, bound=outcome.bound, gap=relative,
         sum_crb=sum((float(target.crb.trace()) for target in targets), 0.0),
         isotropic_sum_crb=sum((target.isotropic_crb for target in targets), 0.0),
-        power=_square(weights), power_limit=power,
+        power=used, power_limit=power,
         covariance_eigenvalues=np.maximum(
             np.linalg.eigvalsh(reduced @ reduced.conj().T)[::-1][:dimension], 0.0) * power,
         subspace_dimension=dimension, iterations=outcome.iterations, warm=outcome.warm,

@@ -66,3 +66,21 @@ class SolverError(NfIsacError, RuntimeError):
     """A solver ended without a usable point."""
 
     reason = 'solver-failed'
+
+
+class UnsuitableDesignError(SolverError):
+    """
+    A scene that a design is not made for.
+
+    Parameters
+    ----------
+    message : str
+        Names the key, the value and what is allowed.
+    reason : str
+        How diagnostics count it: 'too-many-elements', 'extended-target'.
+
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -32,11 +32,14 @@ class UserBeams:
         In the coordinates of the channels that were given; the budget is 1.
     power : float
         Their total power, as a fraction of the budget.
+    uplink : ndarray, shape (U,)
+        Powers of the dual uplink: multipliers of the SINR constraints.
 
     """
 
     beams: Complex
     power: float
+    uplink: Real
 
 
 @compiled
@@ -160,10 +163,11 @@ def _perron(coupling: Real, noise: Real) -> tuple[float, Real]:
 
 
 @compiled
-def _balance(channels: Complex, sinr: Real) -> tuple[float, Complex]:
-    """Largest common scale and beams, see `largest_common_scale`."""
+def _balance(channels: Complex, sinr: Real) -> tuple[float, Complex, Real]:
+    """Largest common scale, beams and uplink powers, see `largest_common_scale`."""
     n = len(sinr)
-    filters, scale = _unit_filters(channels, np.full(n, 1.0 / n)), 0.0
+    uplink: Real = np.full(n, 1.0 / n)
+    filters, scale = _unit_filters(channels, uplink), 0.0
     for _ in range(MAX_ITERATIONS):
         coupling, noise = _coupling(channels, filters, sinr)
         root, uplink = _perron(coupling, noise)
@@ -174,7 +178,7 @@ def _balance(channels: Complex, sinr: Real) -> tuple[float, Complex]:
     coupling, noise = _coupling(channels, filters, sinr)
     # Downlink: the same filters as beams, the transposed coupling, the same total power.
     root, power = _perron(_downlink(coupling, noise), noise)
-    return 1.0 / root, filters * np.sqrt(power)
+    return 1.0 / root, filters * np.sqrt(power), uplink
 
 
 @compiled
@@ -187,14 +191,15 @@ def _needed(coupling: Real, noise: Real) -> Real:
 
 
 @compiled
-def _economise(channels: Complex, sinr: Real, beams: Complex) -> tuple[float, Complex]:
-    """Least power and its beams, from those that reach the largest common scale."""
+def _economise(channels: Complex, sinr: Real, beams: Complex) -> tuple[float, Complex, Real]:
+    """Least power, its beams and uplink powers, from beams of the largest common scale."""
     n = len(sinr)
     filters = np.empty_like(beams)
     for u in range(n):
         filters[:, u] = beams[:, u] / np.sqrt(np.sum(
             beams[:, u].real ** 2 + beams[:, u].imag ** 2))
     total = 1.0
+    uplink: Real = np.empty(n)
     for _ in range(MAX_ITERATIONS):
         coupling, noise = _coupling(channels, filters, sinr)
         uplink = _needed(coupling, noise)
@@ -204,7 +209,7 @@ def _economise(channels: Complex, sinr: Real, beams: Complex) -> tuple[float, Co
             break
     coupling, noise = _coupling(channels, filters, sinr)
     power = _needed(_downlink(coupling, noise), noise)
-    return power.sum(), filters * np.sqrt(power)
+    return power.sum(), filters * np.sqrt(power), uplink
 
 
 def largest_common_scale(channels: Complex, sinr: Real) -> tuple[float, UserBeams]:
@@ -232,8 +237,8 @@ def largest_common_scale(channels: Complex, sinr: Real) -> tuple[float, UserBeam
     turn are Newton's method for the nonlinear Perron problem and rise monotonically.
 
     """
-    scale, beams = _balance(_contiguous(channels), np.asarray(sinr, dtype=float))
-    return scale, UserBeams(beams, 1.0)
+    scale, beams, uplink = _balance(_contiguous(channels), np.asarray(sinr, dtype=float))
+    return scale, UserBeams(beams, 1.0, uplink)
 
 
 def _contiguous(channels: Complex) -> Complex:
@@ -258,10 +263,11 @@ def least_power(channels: Complex, sinr: Real) -> UserBeams | None:
 
     """
     if not len(sinr):
-        return UserBeams(np.zeros((channels.shape[0], 0), dtype=np.complex128), 0.0)
+        return UserBeams(
+            np.zeros((channels.shape[0], 0), dtype=np.complex128), 0.0, np.zeros(0))
     scale, balanced = largest_common_scale(channels, sinr)
     if scale < 1.0:
         return None
-    power, beams = _economise(
+    power, beams, uplink = _economise(
         _contiguous(channels), np.asarray(sinr, dtype=float), balanced.beams)
-    return UserBeams(beams, power)
+    return UserBeams(beams, power, uplink)

@@ -38,7 +38,7 @@ MAX_BODIES = 256
 
 # Names that the format of scene files knows and that no release designs yet.
 PLANNED_DESIGNS = (
-    'crb-min-full', 'max-min-illumination', 'max-min-echo', 'extended-crb-min',
+    'extended-crb-min',
     'extended-zero-forcing', 'extended-zero-forcing-sets', 'average', 'average-null')
 
 

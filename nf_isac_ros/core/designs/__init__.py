@@ -2,9 +2,12 @@
 
 from nf_isac_ros.core.designs import (
     crb_min,
+    crb_min_full,
     isotropic,
+    least_power,
     max_min_echo,
     max_min_illumination,
+    sensing_only,
     sinr_max,
     users_first,
     zero_forcing,
@@ -14,7 +17,7 @@ from nf_isac_ros.core.designs.base import Design, Outcome, Solve
 DESIGNS: dict[str, Design] = {
     module.DESIGN.name: module.DESIGN
     for module in (
-        crb_min, isotropic, max_min_echo, max_min_illumination, sinr_max, users_first,
-        zero_forcing)}
+        crb_min, crb_min_full, isotropic, least_power, max_min_echo, max_min_illumination,
+        sensing_only, sinr_max, users_first, zero_forcing)}
 
 __all__ = ['DESIGNS', 'Design', 'Outcome', 'Solve']

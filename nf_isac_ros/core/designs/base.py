@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import math
 
 from nf_isac_ros.core.beams import ReducedBeams
+from nf_isac_ros.core.exceptions import UnsuitableDesignError
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
 
@@ -44,6 +45,14 @@ class Outcome:
     reason: str = ''
 
 
+def require_point_targets(problem: Problem, design: str) -> None:
+    """Raise UnsuitableDesignError for a scene with extended targets."""
+    if problem.extended:
+        ids = [target.id for target in problem.scene.extended]
+        raise UnsuitableDesignError(
+            f'targets: {ids} are extended; must be points for {design}', 'extended-target')
+
+
 Solve = Callable[[Problem, float, 'float | None'], Outcome]
 
 
@@ -63,7 +72,10 @@ class Design:
     solve : callable
         (problem, gap, budget in s or None) -> Outcome; raises InfeasibleError, SolverError.
     objective : callable
-        (problem, target reports, user reports) -> value, recomputed from what the beams achieve.
+        (problem, target reports, user reports, power [W]) -> value, recomputed from what the beams
+        achieve.
+    meets_sinr : bool
+        Whether its beams meet every required SINR, or else it raises InfeasibleError.
     remembering : callable or None
         Makes a `solve` that begins each problem where the one before ended; None: there is nothing
         to remember.
@@ -74,5 +86,6 @@ class Design:
     minimise: bool
     needs_targets: bool
     solve: Solve
-    objective: Callable[[Problem, Sequence[TargetReport], Sequence[UserReport]], float]
+    objective: Callable[[Problem, Sequence[TargetReport], Sequence[UserReport], float], float]
+    meets_sinr: bool = True
     remembering: Callable[[], Solve] | None = None

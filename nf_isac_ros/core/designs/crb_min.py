@@ -118,7 +118,7 @@ def _best_bound(problem: Problem, point: InteriorPoint | CompactPoint,
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],
-              users: Sequence[UserReport]) -> float:
+              users: Sequence[UserReport], power: float) -> float:
     """
     Weighted sum of the bounds on the coordinates [m^2]; NaN without targets.
 
@@ -133,4 +133,4 @@ def objective(problem: Problem, targets: Sequence[TargetReport],
                      for own, report in zip(weights, targets, strict=True)))
 
 
-DESIGN = Design('crb-min', True, True, solve, objective, WarmStarted)
+DESIGN = Design('crb-min', True, True, solve, objective, remembering=WarmStarted)

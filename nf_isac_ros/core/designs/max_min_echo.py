@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nf_isac_ros.core.designs.base import Design, Outcome
+from nf_isac_ros.core.designs.base import Design, Outcome, require_point_targets
 from nf_isac_ros.core.designs.max_min import maximise_least
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
@@ -20,11 +20,12 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     b_k a_k v_k^T x has the power |b_k|^2 |a_k|^2 |v_k^T x|^2.
 
     """
+    require_point_targets(problem, DESIGN.name)
     return maximise_least(problem, problem.echo_gains, gap, budget)
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],
-              users: Sequence[UserReport]) -> float:
+              users: Sequence[UserReport], power: float) -> float:
     """Least echo power [W]; NaN without targets."""
     return min((target.echo_power for target in targets), default=float('nan'))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nf_isac_ros.core.designs.base import Design, Outcome
+from nf_isac_ros.core.designs.base import Design, Outcome, require_point_targets
 from nf_isac_ros.core.designs.max_min import maximise_least
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
@@ -21,11 +21,12 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     (P2) of Hua, Xu, Zhang, with the illumination of Eq. (24).
 
     """
+    require_point_targets(problem, DESIGN.name)
     return maximise_least(problem, np.ones(len(problem.scene.targets)), gap, budget)
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],
-              users: Sequence[UserReport]) -> float:
+              users: Sequence[UserReport], power: float) -> float:
     """Least illumination [W]; NaN without targets."""
     return min((target.illumination for target in targets), default=float('nan'))
 

@@ -44,9 +44,9 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],
-              users: Sequence[UserReport]) -> float:
+              users: Sequence[UserReport], power: float) -> float:
     """Smallest ratio of achieved to required SINR, linear."""
     return float(10 ** (-max(user.violation_db for user in users) / 10))
 
 
-DESIGN = Design('sinr-max', False, False, solve, objective)
+DESIGN = Design('sinr-max', False, False, solve, objective, meets_sinr=False)

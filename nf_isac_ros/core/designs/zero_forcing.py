@@ -299,4 +299,4 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     return ZeroForcing()(problem, gap, budget)
 
 
-DESIGN = Design('zero-forcing', True, True, solve, objective, ZeroForcing)
+DESIGN = Design('zero-forcing', True, True, solve, objective, remembering=ZeroForcing)

@@ -1,8 +1,10 @@
-"""The paper's own program in cvxpy: slow, written as it is printed, trusted in tests."""
+"""The paper's own programs in cvxpy: slow, written as they are printed, trusted in tests."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -10,25 +12,33 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.fisher import whitening
+from nf_isac_ros.core.information import InformationMap
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers.hermitian import to_vector, upper_triangle
 
+Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 
 @dataclass(frozen=True)
 class PaperPoint:
     """
-    Point of (SDR1.3).
+    Point of a program of the paper.
 
     Attributes
     ----------
     objective : float
-        Sum of the auxiliary variables t [m^2], weights included.
-    user_covariances : ndarray, shape (U, d, d)
-        Reduced W_u, for a power budget of 1.
-    sensing_covariance : ndarray, shape (d, d)
-        Reduced R_d.
+        Sum of the auxiliary variables t [m^2], weights included; of max-min power the least power
+        in the unit of the gains times W.
+    user_covariances : ndarray, shape (U, n, n)
+        W_u, for a power budget of 1, on the space that the program is on.
+    sensing_covariance : ndarray, shape (n, n)
+        R_d, likewise.
+    multipliers : ndarray, shape (U,)
+        Multipliers mu of the SINR constraints, as `certificate.crb_bound` takes them.
+    weights : ndarray or None
+        Of sum-CRB minimisation, from the multipliers of the matrix inequalities: V of
+        `certificate.crb_bound`.
     status : str
         The solver's own word.
     solve_time : float
@@ -40,12 +50,25 @@ class PaperPoint:
     objective: float
     user_covariances: Complex
     sensing_covariance: Complex
+    multipliers: Real
+    weights: Real | None
     status: str
     solve_time: float
     iterations: int
 
 
-def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: float) -> PaperPoint:
+def solve_sdr12(problem: Problem, solver: str = 'CLARABEL', **options: Any) -> PaperPoint:
+    """
+    Solve (SDR1.2), sum-CRB minimisation with blocks of N x N; see `solve_sdr13`.
+
+    Not reduced: of the problem's basis nothing is used.
+    """
+    channels, transmit = _unreduced(problem)
+    return _least_bounds(problem, channels, problem.fisher.with_transmit(transmit), '(SDR1.2)',
+                         solver, options)
+
+
+def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: Any) -> PaperPoint:
     """
     Solve (SDR1.3): one d x d block per user and one for sensing, 3 K matrix inequalities.
 
@@ -76,47 +99,124 @@ def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: float) ->
     entry by entry cvxpy needs minutes.
 
     """
-    d, n_users = problem.user_channels.shape
-    n_parameters = len(problem.selection)
-    beams = [cp.Variable((d, d), hermitian=True) for _ in range(n_users + 1)]
-    total = sum(beams[1:], beams[0])
-    constraints = [block >> 0 for block in beams]
-    constraints.append(cp.real(cp.trace(total)) <= 1)
-    for u in range(n_users):
-        matrix = np.outer(problem.user_channels[:, u], problem.user_channels[:, u].conj())
-        wanted = cp.real(cp.trace(matrix @ beams[u + 1]))
-        received = cp.real(cp.trace(matrix @ total))
-        constraints.append(
-            wanted / problem.sinr[u] >= received - wanted + problem.user_noise[u])
+    return _least_bounds(
+        problem, problem.user_channels, problem.fisher, '(SDR1.3)', solver, options)
 
-    row, column = upper_triangle(d)
+
+def solve_sdr21(problem: Problem, gains: Real, solver: str = 'CLARABEL',
+                **options: Any) -> PaperPoint:
+    """
+    Solve (SDR2.1), max-min power at the targets, with blocks of N x N.
+
+    Parameters
+    ----------
+    problem : Problem
+        With at least one target; of its basis nothing is used.
+    gains : ndarray, shape (K,)
+        Factors on the illumination of each target: ones for (P2), |a|^2 |b|^2 for (P3).
+    solver : str
+        Name of a cvxpy solver.
+    **options
+        Handed to the solver.
+
+    Returns
+    -------
+    PaperPoint
+
+    Raises
+    ------
+    SolverError
+        If the solver gives no point.
+
+    """
+    channels, transmit = _unreduced(problem)
+    program = _Transmission(channels, problem)
+    points = transmit[:, :len(gains)] * np.sqrt(gains)
+    # The least of what maximum-ratio transmission gives each target keeps mu near one.
+    unit = float((np.linalg.norm(points, axis=0) ** 2).min())
+    least = cp.Variable()
+    for point in points.T / np.sqrt(unit):
+        program.constraints.append(
+            cp.real(cp.trace(np.outer(point, point.conj()) @ program.total)) >= least)
+    program.solve(cp.Maximize(least), '(SDR2.1)', solver, options)
+    return program.point(unit, None)
+
+
+def _unreduced(problem: Problem) -> tuple[Complex, Complex]:
+    """Unit channels (N, U) and directions of the Fisher map (N, c) at full size."""
+    n_users = len(problem.sinr)
+    channels = problem.channels / np.linalg.norm(problem.channels, axis=0)
+    transmit = problem.columns[:, n_users:] * np.sqrt(problem.scene.radio.power)
+    return channels, transmit
+
+
+class _Transmission:
+    """Covariances that meet power and SINRs, without the rank-one constraints."""
+
+    def __init__(self, channels: Complex, problem: Problem) -> None:
+        n, n_users = channels.shape
+        self._beams = [cp.Variable((n, n), hermitian=True) for _ in range(n_users + 1)]
+        self.total = sum(self._beams[1:], self._beams[0])
+        self.constraints = [block >> 0 for block in self._beams]
+        self.constraints.append(cp.real(cp.trace(self.total)) <= 1)
+        self._sinr = []
+        for u in range(n_users):
+            matrix = np.outer(channels[:, u], channels[:, u].conj())
+            wanted = cp.real(cp.trace(matrix @ self._beams[u + 1]))
+            received = cp.real(cp.trace(matrix @ self.total))
+            self._sinr.append(
+                wanted / problem.sinr[u] >= received - wanted + problem.user_noise[u])
+        self.constraints += self._sinr
+
+    def solve(self, objective: cp.Minimize | cp.Maximize, name: str, solver: str,
+              options: Mapping[str, Any]) -> None:
+        self._program = cp.Problem(objective, self.constraints)
+        try:
+            self._program.solve(solver=solver, **options)
+        except cp.SolverError as error:
+            raise SolverError(f'{solver} on {name}: {error}') from error
+        if self._beams[0].value is None:
+            raise SolverError(f'{solver} on {name} ended with {self._program.status}')
+
+    def point(self, unit: float, weights: Real | None) -> PaperPoint:
+        values = [np.asarray(block.value) for block in self._beams]
+        stats = self._program.solver_stats
+        return PaperPoint(
+            float(self._program.value) * unit,
+            np.array(values[1:]).reshape(-1, *values[0].shape), values[0],
+            np.array([float(row.dual_value) for row in self._sinr]) * unit, weights,
+            str(self._program.status), float(stats.solve_time) + float(stats.setup_time or 0.0),
+            int(stats.num_iters))
+
+
+def _least_bounds(problem: Problem, channels: Complex, information: InformationMap, name: str,
+                  solver: str, options: Mapping[str, Any]) -> PaperPoint:
+    """Sum-CRB minimisation on the space of these channels."""
+    program = _Transmission(channels, problem)
+    n, n_parameters = len(channels), len(problem.selection)
+    row, column = upper_triangle(n)
     coordinates = cp.hstack([
-        cp.real(cp.diag(total)), np.sqrt(2) * cp.real(total)[row, column],
-        np.sqrt(2) * cp.imag(total)[row, column]])
-    coefficients = to_vector(problem.fisher.coefficients()).reshape(n_parameters ** 2, -1)
+        cp.real(cp.diag(program.total)), np.sqrt(2) * cp.real(program.total)[row, column],
+        np.sqrt(2) * cp.imag(program.total)[row, column]])
+    coefficients = to_vector(information.coefficients()).reshape(n_parameters ** 2, -1)
     fisher = cp.reshape(coefficients @ coordinates, (n_parameters, n_parameters), order='C')
     scaling = whitening(
-        problem.fisher.of_covariance(np.eye(d) / d), problem.nuisance_first[0])
+        information.of_covariance(np.eye(n) / n), problem.nuisance_first[0])
     fisher = scaling @ fisher @ scaling.T
     fisher = 0.5 * (fisher + fisher.T)
     selection = scaling @ problem.selection
     bounds = cp.Variable(problem.selection.shape[1])
     # t in units of the isotropic value keeps the matrix inequalities well scaled.
     unit = float(np.sum(selection ** 2))
+    inequalities = []
     for i, unit_vector in enumerate(selection.T / np.sqrt(unit)):
         corner = cp.reshape(bounds[i], (1, 1), order='C')
         side = unit_vector[:, None]
-        constraints.append(cp.bmat([[fisher, side], [side.T, corner]]) >> 0)
-    program = cp.Problem(cp.Minimize(cp.sum(bounds)), constraints)
-    try:
-        program.solve(solver=solver, **options)
-    except cp.SolverError as error:
-        raise SolverError(f'{solver} on (SDR1.3): {error}') from error
-    if bounds.value is None:
-        raise SolverError(f'{solver} on (SDR1.3) ended with {program.status}')
-    values = [np.asarray(block.value) for block in beams]
-    stats = program.solver_stats
-    return PaperPoint(
-        float(program.value) * unit,
-        np.array(values[1:]).reshape(n_users, d, d), values[0], str(program.status),
-        float(stats.solve_time) + float(stats.setup_time or 0.0), int(stats.num_iters))
+        inequalities.append(cp.bmat([[fisher, side], [side.T, corner]]) >> 0)
+    program.constraints += inequalities
+    program.solve(cp.Minimize(cp.sum(bounds)), name, solver, options)
+    # At an optimum each multiplier is (F^-1 e, -1) times its transpose.
+    duals = [np.asarray(inequality.dual_value) for inequality in inequalities]
+    weights = -np.sqrt(unit) * scaling.T @ np.column_stack([
+        dual[:n_parameters, -1] / dual[-1, -1] for dual in duals])
+    return program.point(unit, weights)
