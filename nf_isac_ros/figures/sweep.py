@@ -82,8 +82,8 @@ def _local(workers: int) -> Iterator[object]:
     from distributed import LocalCluster
 
     with dask.config.set({'distributed.nanny.pre-spawn-environ': ONE_THREAD}), LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
-            silence_logs=logging.ERROR) as processes:
+            n_workers=workers, threads_per_worker=1, processes=True,
+            dashboard_address='127.0.0.1:0', silence_logs=logging.ERROR) as processes:
         yield processes
 
 
