@@ -33,7 +33,8 @@ def testbed():
     return SimpleNamespace(
         transmit_array=ARRAY, receive_array=ARRAY,
         radio=Radio(0.01, 1.0, 100, 1e-9, SensingNoise(power=1e-9)),
-        bodies=(BodySettings('t', 'target', reflection=2j),
+        bodies=(BodySettings('t', 'target', reflection=2j, weight=2.0,
+                             coordinate_weights=np.array([1.0, 1.0, 3.0])),
                 BodySettings('u', 'user', min_sinr_db=10.0)))
 
 
@@ -57,6 +58,7 @@ def test_configured_values_fill_what_messages_leave_out(testbed):
         ('v', Role.USER, 1.07, {'min_sinr_db': 3.0}),
         ('w', Role.TARGET, 1.07, {'reflection': 5 + 0j})), (), 1.1)
     assert [(t.id, t.reflection) for t in plan.scene.targets] == [('t', 2j), ('w', 5)]
+    assert [t.weights.tolist() for t in plan.scene.targets] == [[2, 2, 6], [1, 1, 1]]
     assert [(u.id, u.min_sinr_db) for u in plan.scene.users] == [('u', 10.0), ('v', 3.0)]
     assert (plan.newest_stamp, plan.oldest_stamp, plan.scene.stamp) == (1.07, 1.0, 1.1)
     assert not plan.held

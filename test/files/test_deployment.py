@@ -66,7 +66,7 @@ def test_values_arrive(load):
         ('receive_array', {'positions_m': [[0, 0, 1], [0, 1, 1]]}),
         ('radio', 'sensing_noise', {'diagonal_w': [1e-9, 2e-9]}),
         ('bodies', 1, {'id': 'b', 'role': 'target', 'reflection': [0.0, 2], 'offset_m': [0, 0, 1],
-                       'track_noise_m': 0.5}),
+                       'track_noise_m': 0.5, 'weight': 2, 'weights': [1, 1, 0.5]}),
         ('markers', {'planes': [{**PLANE, 'cells': [3, 4]}], 'rate_hz': 1, 'bound_scale': 2}))
     assert testbed.design.budget == 0.15 and testbed.design.name == 'isotropic'
     assert np.allclose(testbed.transmit_array.positions.mean(axis=0), [1, 2, 3])
@@ -77,6 +77,7 @@ def test_values_arrive(load):
     assert (user.min_sinr_db, user.kind, user.motion) == (3.0, 'point', None)
     assert target.reflection == 2j and target.offset.tolist() == [0, 0, 1]
     assert target.track_noise == 0.5 and target.topic is None
+    assert target.weight == 2 and target.coordinate_weights.tolist() == [1, 1, 0.5]
     assert testbed.markers.planes[0].cells == (3, 4)
     assert testbed.markers.planes[0].v.tolist() == [0, 1, 0]
 
@@ -124,6 +125,10 @@ BAD = {
     'design': (('design', 'name', 'crb_min'), 'design.name: is "crb_min"; did you mean crb-min?'),
     'design-later': (('design', 'name', 'average-null'),
                      'design.name: is "average-null"; is not available yet; must be one of crb-'),
+    'user-weight': ((*BODY, 'weight', 2.0),
+                    'bodies[0].weight: is 2.0; must be left out for a user'),
+    'user-weights': ((*BODY, 'weights', [1, 1, 1]),
+                     'bodies[0].weights: is [1.0, 1.0, 1.0]; must be left out for a user'),
     'rate': (('design', 'rate_hz', 0), 'design.rate_hz: is 0; must be from 0.01 to 1000'),
     'budget': (('design', 'budget_ms', -1), 'design.budget_ms: is -1; must be from 0.01 to'),
     'gap': (('design', 'gap', 1), 'design.gap: is 1; must be from 1e-12 to 0.999'),
