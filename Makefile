@@ -10,10 +10,11 @@ REPEAT ?=
 ARGS ?=
 PYTHON ?=
 QUICK ?=
+LONG ?=
 PEERS ?=
 RECORDINGS ?=
 FIGURES ?= all
-export DURATION OUT BAG CONFIG SCENARIO REPEAT ARGS PYTHON QUICK PEERS RECORDINGS FIGURES
+export DURATION OUT BAG CONFIG SCENARIO REPEAT ARGS PYTHON QUICK LONG PEERS RECORDINGS FIGURES
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench figures clean
@@ -29,6 +30,7 @@ help:
 	@echo 'make test    linters and all tests; ARGS="-k fisher" hands arguments to pytest'
 	@echo 'make bench   times of solver, cycle and nodes, beside other solvers; benchmarks/latest.json, docs/benchmarks.md'
 	@echo '             QUICK=1               ends within two minutes'
+	@echo '             LONG=1                ten minutes of each recording and 100000 cycles as well'
 	@echo '             PEERS=all             other solvers that need minutes as well; none, short, medium'
 	@echo '             RECORDINGS=folder     recordings of motion; default: ../shared/data/recordings, where it exists'
 	@echo 'make figures the figures of the near-field paper: tables (CSV) and pictures in out/figures'

@@ -14,9 +14,11 @@ EXIT_BAD_INPUT = 2
 # Clarabel's parallel linear algebra reads.
 SINGLE_THREADED = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS',
                    'RAYON_NUM_THREADS')
+# The part that is run on request only.
+LONG = 'long'
 PEERS = ('none', 'short', 'medium', 'all')
 PARTS = ('solve', 'warm', 'zero-forcing', 'threads', 'build', 'antennas', 'cycle', 'memory',
-         'pose-to-beam')
+         'pose-to-beam', 'long')
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,6 +32,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument('--table', type=Path, metavar='FILE.md',
                         help='the table (default: benchmarks.md in the folder)')
     parser.add_argument('--quick', action='store_true', help='ends within two minutes')
+    parser.add_argument('--long', action='store_true',
+                        help='ten minutes of each recording through the nodes, and 100000 cycles, '
+                             'as well; with --quick 20 s and 2000')
     parser.add_argument('--peers', choices=PEERS,
                         help='other solvers: none; short, those that take a second (default with '
                              '--quick); medium, a minute (default); all, many minutes')
@@ -62,9 +67,10 @@ def run(args: argparse.Namespace) -> int:
         else:
             peers = args.peers or ('short' if args.quick else 'medium')
             there = args.recordings is not None and args.recordings.is_dir()
+            parts = args.only or [part for part in PARTS if part != LONG or args.long]
             results = measure(Plan(
                 QUICK if args.quick else FULL, peers,
-                args.recordings.resolve() if there else None, tuple(args.only or PARTS)), say)
+                args.recordings.resolve() if there else None, tuple(parts)), say)
         for path in write(results, args.out, table):
             say(f'written: {path}')
     except (OSError, ValueError) as error:

@@ -14,6 +14,10 @@ case "${QUICK:-}" in
     '' | 0 | false | no) ;;
     *) options+=(--quick) ;;
 esac
+case "${LONG:-}" in
+    '' | 0 | false | no) ;;
+    *) options+=(--long) ;;
+esac
 if [[ -n ${PEERS:-} ]]; then options+=(--peers "$PEERS"); fi
 
 cd "$root"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 import os
@@ -11,7 +11,6 @@ from pathlib import Path
 import struct
 import tempfile
 import time
-from typing import Any
 
 import numpy as np
 import psutil
@@ -20,11 +19,14 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
+from nf_isac_ros.bench.cycling import MIB, memory_use
 from nf_isac_ros.bench.sampling import FULL, Effort, Row, milliseconds, number
 from nf_isac_ros.bench.scenes import CITR, MRCLAM
+from nf_isac_ros.bench.solving import DESIGN
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.demo.graph import (
     DEFAULT_SCENARIO,
+    LIFECYCLE_NODES,
     PLAYER,
     SCENARIO,
     Source,
@@ -35,7 +37,7 @@ from nf_isac_ros.demo.graph import (
     scenario_file,
 )
 from nf_isac_ros.demo.monitor import Monitor, message_class
-from nf_isac_ros.demo.runlog import TARGET, TOPICS, USER, DesignRecord, RunLog
+from nf_isac_ros.demo.runlog import TARGET, TOPICS, USER, DesignRecord, RadioRecord, RunLog
 from nf_isac_ros.demo.supervisor import Supervisor
 
 BEAMFORMER = 'beamformer'
@@ -47,7 +49,8 @@ START_PATIENCE = 60.0
 RESUME_PATIENCE = 10.0
 STEP = 0.05
 SETTLING = 1.0
-MIB = 2 ** 20
+# How often the memory is looked at in a window.
+SAMPLES = 60
 
 
 class NotUpError(NfIsacError):
@@ -68,15 +71,14 @@ class Measured:
     received : list of (float, float)
         Stamp of the newest pose behind each beams that were received, and the time from then to
         the receipt [s, ms].
-    before, after : int
-        Memory of the beamformer at the ends of the window [bytes].
+    memory : list of (float, int)
+        Time since the beginning of the window, and memory of the beamformer [s, bytes].
 
     """
 
     log: RunLog
     received: list[tuple[float, float]]
-    before: int
-    after: int
+    memory: list[tuple[float, int]]
 
 
 def design_stamp(message: bytes) -> float:
@@ -127,8 +129,10 @@ class Listener:
         # Beams stay bytes: a message has thousands of numbers.
         self._node.create_subscription(
             message_class(TOPICS['beamformer']), 'beamformer', self._on_beams, quality, raw=True)
-        self._node.create_subscription(
-            message_class(TOPICS['status']), 'status', self._on_status, quality)
+        for topic in ('status', 'radio/status'):
+            self._node.create_subscription(
+                message_class(TOPICS[topic]), topic,
+                lambda message, topic=topic: self._log.add(topic, message, time.time()), quality)
 
     def __enter__(self) -> Listener:
         """Give itself."""
@@ -143,9 +147,6 @@ class Listener:
     def _on_beams(self, message: bytes) -> None:
         stamp = design_stamp(message)
         self.received.append((stamp, 1e3 * (time.time() - stamp)))
-
-    def _on_status(self, message: Any) -> None:
-        self._log.add('status', message, time.time())
 
     def spin(self, seconds: float) -> None:
         """Take messages for a while."""
@@ -165,19 +166,43 @@ def rows(effort: Effort, recordings: Path | None) -> Iterator[Row]:
         Folder with recordings; what is not there is replaced by a built-in scene.
 
     """
-    sources = [Source(recording_file(recordings / name), bag=recordings / name, repeat=True)
-               for name in (MRCLAM, CITR)
-               if recordings is not None and (recordings / name).exists()]
-    if not sources:
-        sources = [Source(scenario_file(DEFAULT_SCENARIO), scenario=DEFAULT_SCENARIO)]
     # A quick run hears the first only.
-    for source in sources[:None if effort.seconds >= FULL.seconds else 1]:
+    for source in _sources(recordings)[:None if effort.seconds >= FULL.seconds else 1]:
         for rate, budget in RATES:
             try:
-                yield _row(source, rate, budget, _measure(source, rate, budget, effort))
+                yield _row(source, rate, budget, _measure(
+                    source, rate, budget, effort.live_seconds, (BEAMFORMER,)))
             except NotUpError as error:
                 yield {'bench': 'pose-to-beam', 'scenes': source.title, 'rate_hz': rate,
                        'failed': str(error)}
+
+
+def long_rows(effort: Effort, recordings: Path | None) -> Iterator[Row]:
+    """
+    Run player, beamformer and radio driver for a long time, lap after lap.
+
+    Parameters
+    ----------
+    effort : Effort
+    recordings : Path or None
+        As for `rows`.
+
+    """
+    rate, budget = RATES[0]
+    for source in _sources(recordings):
+        try:
+            yield long_row(source.title, rate, budget, _measure(
+                source, rate, budget, effort.long_seconds, LIFECYCLE_NODES))
+        except NotUpError as error:
+            yield {'bench': 'long-run', 'scenes': source.title, 'rate_hz': rate,
+                   'failed': str(error)}
+
+
+def _sources(recordings: Path | None) -> list[Source]:
+    found = [Source(recording_file(recordings / name), bag=recordings / name, repeat=True)
+             for name in (MRCLAM, CITR)
+             if recordings is not None and (recordings / name).exists()]
+    return found or [Source(scenario_file(DEFAULT_SCENARIO), scenario=DEFAULT_SCENARIO)]
 
 
 @contextmanager
@@ -194,20 +219,21 @@ def _variables(added: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _measure(source: Source, rate: float, budget: float, effort: Effort) -> Measured:
-    """Start the nodes, watch them for a while, and end them."""
+def _measure(source: Source, rate: float, budget: float, seconds: float,
+             nodes: Sequence[str]) -> Measured:
+    """Start a source and lifecycle nodes, watch them for a while [s], and end them."""
     feeder = PLAYER if source.bag is not None else SCENARIO
     settings = ((BEAMFORMER, 'rate_hz', f'{rate:.1f}'), (BEAMFORMER, 'budget_ms', f'{budget:.1f}'))
     with tempfile.TemporaryDirectory() as folder, reserved_domain() as domain:
         wanted = [program for program in programs(source, Path(folder) / 'none', settings)
-                  if program.name in (BEAMFORMER, feeder)]
+                  if program.name in (*nodes, feeder)]
         # A domain of its own, whatever the user has set: others would be heard, and disturbed.
         own = environment({}, domain)
         log = RunLog()
         with _variables(own), Supervisor(Path(folder) / 'logs') as supervisor:
             for program in wanted:
                 supervisor.start(program)
-            with Monitor(RunLog(), (BEAMFORMER,)) as monitor:
+            with Monitor(RunLog(), nodes) as monitor:
                 _wait_until_up(monitor, supervisor)
                 if feeder == PLAYER and not monitor.trigger(f'{PLAYER}/resume', RESUME_PATIENCE):
                     raise NotUpError('the recording does not begin')
@@ -215,12 +241,15 @@ def _measure(source: Source, rate: float, budget: float, effort: Effort) -> Meas
                 listener.spin(SETTLING)
                 listener.received.clear()
                 process = psutil.Process(supervisor.pid(BEAMFORMER))
-                before = process.memory_info().rss
+                memory = [(0.0, process.memory_info().rss)]
                 log.begin = time.time()
-                listener.spin(effort.live_seconds)
+                for _ in range(SAMPLES):
+                    listener.spin(seconds / SAMPLES)
+                    for ending in supervisor.poll():
+                        raise NotUpError(f'{ending.name}: {ending.cause}')
+                    memory.append((time.time() - log.begin, process.memory_info().rss))
                 log.end = time.time()
-                after = process.memory_info().rss
-        return Measured(log, listener.received, before, after)
+        return Measured(log, listener.received, memory)
 
 
 def _wait_until_up(monitor: Monitor, supervisor: Supervisor) -> None:
@@ -229,11 +258,12 @@ def _wait_until_up(monitor: Monitor, supervisor: Supervisor) -> None:
         monitor.spin(STEP)
         for ending in supervisor.poll():
             raise NotUpError(f'{ending.name}: {ending.cause}')
-        state = monitor.advance_bring_up()[BEAMFORMER]
-        if state == 'failed':
-            raise NotUpError('the beamformer cannot be configured')
+        states = monitor.advance_bring_up()
+        for name, state in states.items():
+            if state == 'failed':
+                raise NotUpError(f'the {name} cannot be configured')
         # A player is there before it has read what it plays; the truth tells that it has.
-        if state == 'active' and monitor.publishers('truth/targets'):
+        if set(states.values()) == {'active'} and monitor.publishers('truth/targets'):
             return
     raise NotUpError(f'not up after {START_PATIENCE:g} s')
 
@@ -267,8 +297,67 @@ def _row(source: Source, rate: float, budget: float, measured: Measured) -> Row:
         'warm': sum(record.warm for record in designs),
         'iterations_p50': number(float(np.median([r.iterations for r in with_beams])))
         if with_beams else None,
-        'rss_start_mib': round(measured.before / MIB, 1),
-        'rss_end_mib': round(measured.after / MIB, 1)}
+        'rss_start_mib': round(measured.memory[0][1] / MIB, 1),
+        'rss_end_mib': round(measured.memory[-1][1] / MIB, 1)}
+
+
+def long_row(scenes: str, rate: float, budget: float, measured: Measured) -> Row:
+    """
+    Count what a long run must not have, and what it must have most of the time.
+
+    Parameters
+    ----------
+    scenes : str
+        What was played.
+    rate, budget : float
+        [Hz], [ms].
+    measured : Measured
+        What was heard.
+
+    Returns
+    -------
+    dict
+        `fresh_user_without_beam`: cycles that ended without beams though the pose of a user was
+        fresh; `fresh_user_not_served`: those, and the ones whose beams leave such a user out.
+        Shares in `certified` are of the cycles that had beams or ought to have had some:
+        between laps there are no poses.
+
+    """
+    log = measured.log
+    designs: list[DesignRecord] = log.in_window(log.designs)
+    radio: list[RadioRecord] = log.in_window(log.radio)
+    if not designs:
+        raise NotUpError('not one cycle ended in the window')
+    fresh = [{body.id for body in record.bodies if body.role == USER and body.state == 'fresh'}
+             for record in designs]
+    served = [{user.id for user in record.users if user.sinr_db > -np.inf} for record in designs]
+    without = sum(bool(users) and not record.published for users, record in zip(fresh, designs))
+    counted = [record for users, record in zip(fresh, designs) if users or record.published]
+    gaps = np.array([record.gap for record in counted])
+    at, used = zip(*measured.memory)
+    cycles_at = np.interp(at, [record.time - log.begin for record in designs],
+                          np.arange(len(designs)))
+    return {
+        'bench': 'long-run', 'scenes': scenes, 'rate_hz': rate, 'budget_ms': budget,
+        'targets': max(sum(body.role == TARGET for body in r.bodies) for r in designs),
+        'users': max(sum(body.role == USER for body in r.bodies) for r in designs),
+        'seconds': round(log.end - log.begin, 1), 'cycles': len(designs),
+        'status_lost': designs[-1].cycle - designs[0].cycle + 1 - len(designs),
+        'with_fresh_user': sum(map(bool, fresh)), 'fresh_user_without_beam': without,
+        'fresh_user_not_served': sum(not users <= seen for users, seen in zip(fresh, served)),
+        'certified': {f'{gap:g}': number(float(np.mean(gaps <= gap)) if counted else np.nan)
+                      for gap in CERTIFIED},
+        'optimal_not_certified': sum(
+            record.outcome == 'optimal' and record.design == DESIGN
+            and not record.gap <= CERTIFIED[0] for record in designs),
+        'cycle': milliseconds([record.cycle_ms for record in designs if record.published]),
+        **milliseconds(first_beams(measured.received)),
+        'outcomes': dict(Counter(record.outcome for record in designs)),
+        'reasons': dict(Counter(record.reason for record in designs if record.reason)),
+        'radio_muted_s': round(radio[-1].muted_duration - radio[0].muted_duration, 2)
+        if radio else None,
+        'radio_late': radio[-1].late - radio[0].late if radio else None,
+        **memory_use(cycles_at, used)}
 
 
 def _stages(records: list[DesignRecord]) -> dict[str, float | None]:

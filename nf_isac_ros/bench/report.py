@@ -42,10 +42,12 @@ def _lines(results: Mapping[str, Any], pictures: str) -> Iterator[str]:
             ('Solve', SOLVE, _solve), ('Other solvers in the same run', OTHERS, _peers),
             ('Warm start on moving bodies', WARM, _warm), ('Zero forcing', ZERO, _zero),
             ('Two threads', THREADS, _threads),
+            ('Two solvers at once', CONCURRENT, _concurrent),
             ('Channels, basis and Fisher map', BUILD, _build),
             ('Scaling', '', lambda rows: _scaling(rows, pictures)),
             ('Whole cycle', CYCLE, _cycle), ('From pose to beam, across processes', LIVE, _live),
-            ('Memory', MEMORY, _memory)):
+            ('Long runs', LONG, _long),
+            ('Memory', MEMORY, _memory), ('Repeated', REPEAT, _repeat)):
         found = list(part(rows))
         if found:
             yield f'## {title}'
@@ -86,8 +88,17 @@ LIVE = ('Player, beamformer and a listener as three processes. From the stamp of
         'receipt, in the listener, of the first beams that know it; the wait for the next cycle '
         'is in it. *every beam*: from the newest pose to the end of publishing, for all beams, '
         'also those that no newer pose preceded. *missed*: cycles that took longer than a '
-        'period, and scenes that were overwritten.')
-MEMORY = 'Resident memory of one process over many cycles, after a tenth as many to warm up.'
+        'period.')
+CONCURRENT = ('Two threads of one process, each solving scene after scene cold, beside one alone: '
+              'the kernels release the interpreter lock. *throughput*: solves per second of both '
+              'over those of one.')
+LONG = ('`make bench LONG=1`: player, beamformer and radio driver, lap after lap. *without '
+        'beams*: cycles that ended without beams though the pose of a user was fresh; *not '
+        'served*: those, and cycles whose beams leave such a user out. Shares are of the cycles '
+        'that had beams or ought to have had some; between laps there are no poses.')
+MEMORY = ('Resident memory of one process over many cycles, after a tenth as many to warm up. '
+          '*bytes per cycle*: slope of the line of least squares.')
+REPEAT = 'Cycles done twice in one process: how many gave beams that differ in any bit.'
 
 
 def _provenance(results: Mapping[str, Any]) -> Iterator[str]:
@@ -263,10 +274,48 @@ def _live(rows: Sequence[Row]) -> Iterator[str]:
           str(row['deadline_misses']), str(row['cycles']), part(row, '0.001'), part(row, '0.01'),
           f'{row["rss_start_mib"]:.0f} - {row["rss_end_mib"]:.0f}')
          for row in found if 'failed' not in row])
-    for row in found:
+    yield from _failed(found)
+
+
+def _concurrent(rows: Sequence[Row]) -> Iterator[str]:
+    yield from _table(
+        ('K, U', 'scenes', 'gap', 'alone p50 / p99', 'p50', 'p99', 'max', 'runs',
+         'solves per second', 'throughput'),
+        [(f'{row["targets"]}, {row["users"]}', row['scenes'], f'{row["gap_required"]:g}',
+          _pair(row['alone']), *_times(row), str(row['runs']),
+          _number(row['solves_per_second']), _number(row['throughput_ratio'], '.2f'))
+         for row in _of(rows, 'solve-concurrently')])
+
+
+def _long(rows: Sequence[Row]) -> Iterator[str]:
+    found = _of(rows, 'long-run')
+    yield from _table(
+        ('poses', 'K, U', 'Hz', 'budget', 's', 'cycles', 'with fresh user', 'without beams',
+         'not served', 'to 1e-3', 'to 1e-2', 'p50', 'p99', 'max', 'memory, MiB',
+         'bytes per cycle', 'radio muted, s'),
+        [(row['scenes'], f'{row["targets"]}, {row["users"]}', f'{row["rate_hz"]:g}',
+          _ms(row['budget_ms']), f'{row["seconds"]:.0f}', str(row['cycles']),
+          str(row['with_fresh_user']), str(row['fresh_user_without_beam']),
+          str(row['fresh_user_not_served']), _share(row['certified']['0.001']),
+          _share(row['certified']['0.01']), *_times(row),
+          f'{row["rss_start_mib"]:.0f} - {row["rss_end_mib"]:.0f}',
+          f'{row["bytes_per_cycle"]:.1f}', _number(row['radio_muted_s']))
+         for row in found if 'failed' not in row])
+    yield from _failed(found)
+
+
+def _failed(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
         if 'failed' in row:
             yield ''
             yield f'Failed: {row["scenes"]} at {row["rate_hz"]:g} Hz: {row["failed"]}'
+
+
+def _repeat(rows: Sequence[Row]) -> Iterator[str]:
+    yield from _table(
+        ('K, U', 'motion', 'cycles', 'different'),
+        [(f'{row["targets"]}, {row["users"]}', row['scenes'], str(row['cycles']),
+          str(row['different'])) for row in _of(rows, 'repeat')])
 
 
 def _memory(rows: Sequence[Row]) -> Iterator[str]:

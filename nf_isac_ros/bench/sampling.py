@@ -35,6 +35,12 @@ class Effort:
         Window of each run of the nodes [s].
     cycles : int
         Over which the memory is watched.
+    long_seconds : float
+        Window of each long run of the nodes [s].
+    long_cycles : int
+        Over which the memory is watched where there is time for it.
+    repeats : int
+        Cycles that are done again, to see if the results are the same.
 
     """
 
@@ -46,12 +52,15 @@ class Effort:
     tight_peers: bool
     live_seconds: float
     cycles: int
+    long_seconds: float
+    long_cycles: int
+    repeats: int
 
 
-FULL = Effort('full', 300, 20.0, 15, 20.0, True, 20.0, 20_000)
-QUICK = Effort('quick', 30, 2.5, 2, 3.0, False, 3.0, 500)
+FULL = Effort('full', 300, 20.0, 15, 20.0, True, 20.0, 20_000, 600.0, 100_000, 500)
+QUICK = Effort('quick', 30, 2.5, 2, 3.0, False, 3.0, 500, 20.0, 2000, 40)
 # For tests: the harness, not the numbers.
-TINY = Effort('tiny', 3, 0.2, 1, 0.2, True, 0.5, 5)
+TINY = Effort('tiny', 3, 0.2, 1, 0.2, True, 0.5, 5, 1.0, 20, 4)
 
 
 def paced(items: Iterable[Item], count: int, seconds: float, least: int = 2) -> Iterator[Item]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import chain
 import json
 import os
 from pathlib import Path
@@ -22,7 +23,7 @@ from nf_isac_ros.files.deployment import load_deployment
 
 RESULTS = 'latest.json'
 PARTS = ('solve', 'warm', 'zero-forcing', 'threads', 'build', 'antennas', 'cycle', 'memory',
-         'pose-to-beam')
+         'pose-to-beam', 'long')
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,24 @@ def _parts(plan: Plan, motions: dict[tuple[int, int], Motion],
         from nf_isac_ros.bench import live
         return live.rows(effort, plan.recordings)
 
+    def long() -> Iterator[Row]:
+        from nf_isac_ros.bench import live
+        yield from cycling.long_memory_rows(effort, motions)
+        yield from live.long_rows(effort, plan.recordings)
+
     runs: dict[str, Callable[[], Iterator[Row]]] = {
         'solve': lambda: solving.cold_rows(effort, motions, plan.peers),
         'warm': lambda: solving.warm_rows(effort, motions),
         'zero-forcing': lambda: solving.zero_forcing_rows(effort, motions),
-        'threads': lambda: solving.thread_rows(effort, motions, plan.peers),
+        'threads': lambda: chain(solving.thread_rows(effort, motions, plan.peers),
+                                 solving.concurrent_rows(effort, motions)),
         'build': lambda: building.rows(effort),
         'antennas': lambda: solving.antenna_rows(effort, building.SIDES),
         'cycle': lambda: cycling.rows(effort, motions),
-        'memory': lambda: cycling.memory_rows(effort, motions),
+        'memory': lambda: chain(cycling.memory_rows(effort, motions),
+                                cycling.repeat_rows(effort, motions)),
         'pose-to-beam': pose_to_beam,
+        'long': long,
     }
     return {name: runs[name] for name in PARTS}
 
@@ -135,7 +144,10 @@ def _line(row: Row, seconds: float) -> str:
     for key, form in (('antennas', 'N={}'), ('mode', '{}'), ('gap_required', 'gap {:g}'),
                       ('rate_hz', '{:g} Hz'), ('p50_ms', 'p50 {} ms'), ('p99_ms', 'p99 {} ms'),
                       ('gap_max', 'largest gap {:.1e}'), ('iterations_p50', '{:g} iterations'),
-                      ('bytes_per_cycle', '{} bytes per cycle'), ('failed', 'failed: {}')):
+                      ('bytes_per_cycle', '{} bytes per cycle'),
+                      ('throughput_ratio', '{:g} times the throughput'),
+                      ('different', '{} different'),
+                      ('fresh_user_without_beam', '{} without beams'), ('failed', 'failed: {}')):
         if row.get(key) is not None:
             words.append(form.format(row[key]))
     words += [f'{name} {peer["p50_ms"]} ms' for name, peer in row.get('peers', {}).items()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
+import threading
 import time
 
 import numpy as np
@@ -246,6 +248,50 @@ def thread_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
         with threadpool_limits(2, user_api='blas'):
             row = next(_cold(short, size, name, scenes, names))
         yield {**row, 'bench': 'solve-two-threads', 'threads': 2}
+
+
+def concurrent_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
+                    sizes: Sequence[tuple[int, int]] = THREAD_SIZES) -> Iterator[Row]:
+    """Solve in one thread, and in two of the same process at once, one thread of BLAS each."""
+    for size in sizes:
+        name, scenes = cold_scenes(size, motions, effort.runs)
+        drawn = [scene for scene in islice(scenes, max(2, effort.runs // 3)) if feasible(scene)]
+        solve(build_problem(drawn[0]), DESIGNS[DESIGN], GAPS[0], None)
+        seconds = effort.seconds / 4
+        alone, alone_rate = _solved_by(1, drawn, seconds)
+        times, rate = _solved_by(2, drawn, seconds)
+        yield {
+            'bench': 'solve-concurrently', 'targets': size[0], 'users': size[1],
+            'antennas': len(drawn[0].transmit_array), 'gap_required': GAPS[0], 'scenes': name,
+            'solvers': 2, **milliseconds(times), 'runs': len(times),
+            'solves_per_second': number(rate),
+            'alone': {**milliseconds(alone), 'runs': len(alone),
+                      'solves_per_second': number(alone_rate)},
+            'throughput_ratio': number(rate / alone_rate)}
+
+
+def _solved_by(threads: int, scenes: Sequence[Scene],
+               seconds: float) -> tuple[list[float], float]:
+    """Wall times of all solves [ms], and how many there were in a second."""
+    barrier = threading.Barrier(threads)
+
+    def work(offset: int) -> list[float]:
+        times: list[float] = []
+        barrier.wait()
+        started = time.monotonic()
+        while len(times) < 2 or time.monotonic() - started < seconds:
+            # Each begins elsewhere: scenes take different times.
+            problem = build_problem(scenes[(offset + len(times)) % len(scenes)])
+            begun = time.perf_counter()
+            solve(problem, DESIGNS[DESIGN], GAPS[0], None)
+            times.append(1e3 * (time.perf_counter() - begun))
+        return times
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(work, [i * len(scenes) // threads for i in range(threads)]))
+    times = [taken for one in found for taken in one]
+    return times, len(times) / (time.monotonic() - started)
 
 
 def zero_forcing_rows(effort: Effort, motions: dict[tuple[int, int], Motion],

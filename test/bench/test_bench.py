@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import itertools
 import json
 from pathlib import Path
@@ -39,6 +40,9 @@ def results() -> dict:
         *building.rows(TINY, (8, 16), sizes[:1]),
         *cycling.rows(TINY, {}, sizes[:1]),
         *cycling.memory_rows(TINY, {}, (1, 1)),
+        *cycling.long_memory_rows(TINY, {}, (1, 1)),
+        *cycling.repeat_rows(TINY, {}, sizes[:1]),
+        *solving.concurrent_rows(TINY, {}, sizes[:1]),
     ]
     where = {**machine.describe(), 'load_end': machine.load()}
     return {'machine': where, 'date': '2026-01-01T00:00:00+00:00',
@@ -61,7 +65,8 @@ def check_contract(results: dict) -> None:
         assert row['mode'] in ('cold', 'warm')
         assert row['gap_required'] in (1e-3, 1e-6)
         assert 0 <= row['gap_max']
-        assert row['iterations_p50'] >= 1
+        # A single target has a closed form.
+        assert row['iterations_p50'] >= (1 if row['targets'] > 1 else 0)
         assert 0 < row['p50_ms'] <= row['p99_ms'] <= row['max_ms']
         for peer in row['peers'].values():
             assert 'p50_ms' in peer
@@ -188,6 +193,73 @@ def test_warm_rows_name_their_start_and_a_cold_time(results):
             assert row['gap_max'] <= row['gap_required']
 
 
+def rows_of(results: dict, bench: str) -> list[dict]:
+    return [row for row in results['rows'] if row['bench'] == bench]
+
+
+def test_memory_is_watched_over_as_many_cycles_as_were_asked_for(results):
+    # The first may end early, for its time is limited; the long one may not.
+    assert rows_of(results, 'memory')[1]['cycles'] == TINY.long_cycles
+
+
+def test_growth_of_the_memory_is_the_slope_through_all_samples():
+    at, base = np.arange(0, 1000, 10), 400 * cycling.MIB
+    grows = cycling.memory_use(at, [base + 100 * n for n in at])
+    assert grows['bytes_per_cycle'] == pytest.approx(100.0)
+    assert (grows['rss_start_mib'], grows['rss_end_mib']) == (400.0, 400.1)
+    # A step that goes back again is no growth, but it is seen.
+    bump = [base + (10 * cycling.MIB if 480 <= n <= 510 else 0) for n in at]
+    flat = cycling.memory_use(at, bump)
+    assert abs(flat['bytes_per_cycle']) < 10 * cycling.MIB / 1000 / 10
+    assert flat['rss_max_mib'] == 410.0
+    assert cycling.memory_use([0], [base])['bytes_per_cycle'] == 0.0
+
+
+def test_cycles_are_repeated_and_compared(results):
+    row, = rows_of(results, 'repeat')
+    assert (row['cycles'], row['different']) == (TINY.repeats, 0)
+
+
+def test_cycles_that_differ_are_counted(monkeypatch):
+    step, calls = cycling.DesignCycle.step, itertools.count()
+
+    def wavering(self, scene, *rest):
+        solution = step(self, scene, *rest)
+        if next(calls) == 5:
+            return replace(solution, communication=solution.communication * (1 + 1e-15))
+        return solution
+
+    monkeypatch.setattr(cycling.DesignCycle, 'step', wavering)
+    row, = cycling.repeat_rows(TINY, {}, ((1, 1),))
+    assert row['different'] == 1
+
+
+def test_solvers_at_once_are_beside_one_alone(results):
+    row, = rows_of(results, 'solve-concurrently')
+    assert row['solvers'] == 2
+    assert row['runs'] >= 4
+    assert row['alone']['runs'] >= 2
+    assert row['throughput_ratio'] == pytest.approx(
+        row['solves_per_second'] / row['alone']['solves_per_second'], rel=0.02)
+
+
+def test_long_runs_are_on_request(monkeypatch, tmp_path):
+    asked = []
+
+    def measure(plan, say):
+        asked.append(plan)
+        raise OSError('enough')
+
+    monkeypatch.setattr('nf_isac_ros.bench.session.measure', measure)
+    for options in ([], ['--long', '--quick'], ['--only', 'long']):
+        assert main(['bench', '--out', str(tmp_path), *options]) == 2
+    assert 'long' not in asked[0].parts
+    assert set(asked[1].parts) == set(PARTS)
+    assert asked[1].effort.long_seconds < asked[0].effort.long_seconds == 600
+    assert asked[0].effort.long_cycles == 100_000
+    assert tuple(asked[2].parts) == ('long',)
+
+
 def test_percentiles_are_those_of_the_samples():
     found = milliseconds(list(range(101)))
     assert [found[name] for name in TIMES] == [50.0, 99.0, 100.0]
@@ -257,3 +329,51 @@ def test_a_pose_counts_with_the_first_beams_that_know_it():
     pytest.importorskip('rclpy')
     from nf_isac_ros.bench.live import first_beams
     assert first_beams([(1.0, 5.0), (1.0, 15.0), (2.0, 6.0), (2.0, 9.0)]) == [5.0, 6.0]
+
+
+def long_run(records: list[dict]) -> dict:
+    """Row of a run of a second; each record changes a cycle that went well."""
+    pytest.importorskip('rclpy')
+    from nf_isac_ros.bench.live import Measured, long_row
+    from nf_isac_ros.demo.runlog import BodyState, DesignRecord, RunLog, UserSinr
+
+    log = RunLog(begin=100.0, end=101.0)
+    fine = DesignRecord(
+        time=0.0, stamp=0.0, sequence=1, cycle=0, design='crb-min', outcome='optimal', reason='',
+        users=(UserSinr('u', 10.0, 10.0),),
+        bodies=(BodyState('u', 'user', 'fresh', 0.01), BodyState('t', 'target', 'fresh', 0.01)),
+        objective=1.0, bound=1.0, gap=5e-4, power=1.0, iterations=5, warm=False, cycle_ms=4.0,
+        pose_to_beam_ms=6.0, stages={}, overruns=0, rejected={})
+    log.designs = [replace(fine, time=100.0 + 0.02 * i, cycle=i + 1, **changes)
+                   for i, changes in enumerate(records)]
+    measured = Measured(log, [(99.9, 6.0), (99.9, 26.0), (99.95, 8.0)],
+                        [(0.0, 2 ** 20), (0.5, 2 ** 20), (1.0, 2 ** 20)])
+    return long_row('a recording', 50.0, 10.0, measured)
+
+
+def test_long_run_counts_cycles_that_left_a_fresh_user_without_beams():
+    from nf_isac_ros.demo.runlog import BodyState
+    nobody = {'outcome': 'mute', 'reason': 'no-bodies', 'bodies': (), 'users': (),
+              'gap': float('nan')}
+    dropped = {**nobody, 'reason': 'tracks-dropped', 'bodies': (
+        BodyState('u', 'user', 'dropped', 0.6), BodyState('t', 'target', 'fresh', 0.1))}
+    left_out = {'users': (), 'outcome': 'fallback', 'reason': 'body-on-antenna'}
+    row = long_run([{}, {'outcome': 'mute', 'reason': 'too-late', 'users': (),
+                         'gap': float('nan')}, nobody, dropped, left_out,
+                    {'gap': 5e-3, 'outcome': 'early'}, {'gap': 0.1, 'outcome': 'early'}, {}])
+    assert row['fresh_user_without_beam'] == 1
+    assert row['fresh_user_not_served'] == 2
+    assert row['with_fresh_user'] == 6
+    # Not between laps: six cycles had beams or ought to have had some.
+    assert row['certified'] == {'0.001': 0.5, '0.01': pytest.approx(4 / 6, abs=1e-3)}
+    assert row['optimal_not_certified'] == 0
+    assert (row['cycles'], row['status_lost'], row['bytes_per_cycle']) == (8, 0, 0.0)
+    assert (row['p50_ms'], row['max_ms']) == (7.0, 8.0)
+    assert long_run([{}, {'gap': 2e-3}])['optimal_not_certified'] == 1
+
+
+def test_long_run_is_in_the_table(results):
+    text = markdown({**results, 'rows': [long_run([{}, {}])]})
+    assert '| a recording | 1, 1 | 50 | 10.0 | 1 | 2 | 2 | 0 | 0 | 100.0 % |' in text
+    failed = {'bench': 'long-run', 'scenes': 'a recording', 'rate_hz': 50.0, 'failed': 'not up'}
+    assert 'Failed: a recording at 50 Hz: not up' in markdown({**results, 'rows': [failed]})
