@@ -23,7 +23,7 @@ NEAR_CIRCULAR = 0.02
 # Nodes of the quadrature between two vertices, where the speed of a contour is all but a parabola.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
 
-_FIT_ROUNDS = 400
+_FIT_ROUNDS = 200
 _FIT_TOLERANCE = 1e-12
 
 
@@ -242,8 +242,8 @@ def fit_contour(points: ArrayLike, harmonics: int) -> ContourFit:
     """
     Fit a contour to points of an outline by least squares of their distances.
 
-    Coefficients for given parameters u are a linear problem, parameters for a given contour a
-    projection; both are solved in turns.
+    Each point has a foot on the contour; the coefficients move by the method of Levenberg and
+    Marquardt, the feet are found anew after each step.
 
     Parameters
     ----------
@@ -276,21 +276,67 @@ def fit_contour(points: ArrayLike, harmonics: int) -> ContourFit:
     x, y = outline.T
     if float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) < 0:
         outline = outline[::-1]
-    parameter, offset = _first_parameters(outline)
-    orders = np.arange(1.0, harmonics + 1)
-    before = np.inf
+    parameter = _first_parameters(outline)
+    fits = []
+    # By arc length at once, and harmonic by harmonic: each start misses the best fit now and then.
+    for first in (harmonics, 1):
+        angle = np.multiply.outer(parameter, np.arange(1.0, first + 1))
+        even = np.column_stack([np.ones(len(outline)), np.cos(angle)])
+        shape = np.concatenate([np.linalg.lstsq(even, outline[:, 0], rcond=None)[0],
+                                np.linalg.lstsq(np.sin(angle), outline[:, 1], rcond=None)[0]])
+        shape, feet, square = _descend(outline, parameter, shape)
+        for q in range(first, harmonics):
+            shape, feet, square = _descend(
+                outline, feet, np.insert(shape, [q + 1, 2 * q + 1], 0.0))
+        fits.append((square, shape))
+    square, shape = min(fits, key=lambda fit: fit[0])
+    return ContourFit(Contour(tuple(shape[1:harmonics + 1]), tuple(shape[harmonics + 1:])),
+                      float(shape[0]), float(np.sqrt(square / len(outline))))
+
+
+def _descend(outline: Vector, parameter: Vector, shape: Vector) -> tuple[Vector, Vector, float]:
+    """
+    Move offset, cosines and sines by the method of Levenberg and Marquardt.
+
+    Returns
+    -------
+    shape : ndarray, shape (1 + 2 Q,)
+    parameter : ndarray, shape (n,)
+        Of the feet.
+    square : float
+        Sum of the squared distances [m^2].
+
+    """
+    q = len(shape) // 2
+    orders = np.arange(1.0, q + 1)
+    parameter, off = _project(outline, parameter, shape)
+    square, damping = float((off ** 2).sum()), 1e-3
     for _ in range(_FIT_ROUNDS):
         angle = np.multiply.outer(parameter, orders)
-        design = np.column_stack([np.ones(len(outline)), np.cos(angle)])
-        even = np.linalg.lstsq(design, outline[:, 0], rcond=None)[0]
-        odd = np.linalg.lstsq(np.sin(angle), outline[:, 1], rcond=None)[0]
-        offset, cosine, sine = float(even[0]), even[1:], odd
-        parameter, square = _project(outline - [offset, 0.0], parameter, cosine, sine)
-        if before - square < _FIT_TOLERANCE * before:
+        slope = np.stack([-np.sin(angle) @ (orders * shape[1:q + 1]),
+                          np.cos(angle) @ (orders * shape[q + 1:])], axis=1)
+        normal = np.stack([slope[:, 1], -slope[:, 0]], axis=1)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        # Points are free to slide along the contour, so only distances along the normal count.
+        by_shape = np.hstack([normal[:, :1], normal[:, :1] * np.cos(angle),
+                              normal[:, 1:] * np.sin(angle)])
+        curvature = by_shape.T @ by_shape
+        step = np.linalg.solve(
+            curvature + damping * np.mean(np.diag(curvature)) * np.eye(len(shape)),
+            -by_shape.T @ np.einsum('ni,ni->n', off, normal))
+        trial_parameter, trial_off = _project(outline, parameter, shape + step)
+        trial = float((trial_off ** 2).sum())
+        if trial > square:
+            damping *= 10
+            if damping > 1e6:
+                break
+            continue
+        settled = square - trial < _FIT_TOLERANCE * square
+        shape, parameter, off = shape + step, trial_parameter, trial_off
+        square, damping = trial, damping / 10
+        if settled:
             break
-        before = square
-    return ContourFit(Contour(tuple(cosine), tuple(sine)), offset,
-                      float(np.sqrt(square / len(outline))))
+    return shape, parameter, square
 
 
 def _check_closed(outline: Vector) -> None:
@@ -302,9 +348,8 @@ def _check_closed(outline: Vector) -> None:
             f'are at most {largest:.3g} m', 'not-closed')
 
 
-def _first_parameters(outline: Vector) -> tuple[Vector, float]:
-    """Parameters by arc length, each side of the axis of symmetry half a turn; and the centre."""
-    offset = 0.5 * (float(outline[:, 0].min()) + float(outline[:, 0].max()))
+def _first_parameters(outline: Vector) -> Vector:
+    """Parameters by arc length, each side of the axis of symmetry half a turn."""
     front = int(np.argmax(outline[:, 0] - 0.2 * np.abs(outline[:, 1])))
     ordered = np.roll(outline, -front, axis=0)
     steps = np.linalg.norm(np.diff(ordered, axis=0, append=ordered[:1]), axis=1)
@@ -327,25 +372,34 @@ def _first_parameters(outline: Vector) -> tuple[Vector, float]:
     position = arc[:-1]
     upper = np.pi * (position - start) / (middle - start)
     lower = np.pi * (1 + (position - middle) / (arc[-1] + start - middle))
-    return np.roll(np.where(position < middle, upper, lower), front), offset
+    return np.roll(np.where(position < middle, upper, lower), front)
 
 
-def _project(points: Vector, parameter: Vector, cosine: Vector,
-             sine: Vector) -> tuple[Vector, float]:
-    """Move each parameter to the foot of its point, by damped steps of Newton's method."""
-    orders = np.arange(1.0, len(cosine) + 1)
+def _project(points: Vector, parameter: Vector, shape: Vector) -> tuple[Vector, Vector]:
+    """
+    Move each parameter to the foot of its point, by damped steps of Newton's method.
+
+    Returns
+    -------
+    parameter : ndarray, shape (n,)
+    off : ndarray, shape (n, 2)
+        From each point to its foot [m].
+
+    """
+    q = len(shape) // 2
+    orders, cosine, sine = np.arange(1.0, q + 1), shape[1:q + 1], shape[q + 1:]
 
     def residuals(u: Vector) -> tuple[Vector, Vector, Vector]:
         angle = np.multiply.outer(u, orders)
         cos, sin = np.cos(angle), np.sin(angle)
-        curve = np.stack([cos @ cosine, sin @ sine], axis=-1)
+        curve = np.stack([shape[0] + cos @ cosine, sin @ sine], axis=-1)
         slope = np.stack([-sin @ (orders * cosine), cos @ (orders * sine)], axis=-1)
         bend = np.stack([-cos @ (orders ** 2 * cosine), -sin @ (orders ** 2 * sine)], axis=-1)
         return curve - points, slope, bend
 
     off, slope, bend = residuals(parameter)
     square = np.einsum('ni,ni->n', off, off)
-    for _ in range(5):
+    for _ in range(10):
         gradient = np.einsum('ni,ni->n', off, slope)
         steep = np.einsum('ni,ni->n', slope, slope)
         curvature = steep + np.einsum('ni,ni->n', off, bend)
@@ -359,4 +413,4 @@ def _project(points: Vector, parameter: Vector, cosine: Vector,
         off, slope, bend = (np.where(better[:, None], new, old)
                             for new, old in zip(trial, (off, slope, bend), strict=True))
         square = np.where(better, lower, square)
-    return parameter, float(square.sum())
+    return parameter, off

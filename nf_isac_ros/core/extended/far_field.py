@@ -111,7 +111,7 @@ def section_geometry(plane: PlanarPose, sections: Sections, geometry: Geometry,
     return SectionGeometry(distance, direction, across, along, by_range, by_direction)
 
 
-def plane_wave_responses(array: AntennaArray, plane: PlanarPose, direction: Real,
+def plane_wave_responses(array: AntennaArray, axes: Real, direction: Real,
                          wavelength: float) -> tuple[Complex, Complex]:
     """
     Responses of an array to plane waves, and their derivatives by the direction.
@@ -119,10 +119,10 @@ def plane_wave_responses(array: AntennaArray, plane: PlanarPose, direction: Real
     Parameters
     ----------
     array : AntennaArray
-    plane : PlanarPose
-        That the directions lie in.
+    axes : ndarray, shape (3, 2)
+        Orthonormal x and y of the plane that the directions lie in, in the scene frame.
     direction : ndarray, shape (K,)
-        From the plane's x axis towards its y axis [rad].
+        From x towards y [rad].
     wavelength : float
         [m].
 
@@ -135,7 +135,7 @@ def plane_wave_responses(array: AntennaArray, plane: PlanarPose, direction: Real
     """
     positions = array.positions - array.positions.mean(axis=0)
     turns = -2j * pi / wavelength
-    x, y = turns * (positions @ plane.axes[:, 0]), turns * (positions @ plane.axes[:, 1])
+    x, y = (turns * (positions @ axes)).T
     c, s = np.cos(direction), np.sin(direction)
     response = np.exp(np.outer(x, c) + np.outer(y, s))
     return response, response * (np.outer(y, c) - np.outer(x, s))
@@ -232,8 +232,9 @@ def fisher_of_sections(transmit: AntennaArray, receive: AntennaArray, radio: Rad
                        target: ExtendedTarget, plane: PlanarPose, sections: Sections,
                        where: SectionGeometry, nuisance: Nuisance) -> ExtendedFisher:
     """Fisher information of given sections; see `far_field_fisher`."""
-    sent, sent_slope = plane_wave_responses(transmit, plane, where.direction, radio.wavelength)
-    seen = np.stack(plane_wave_responses(receive, plane, where.direction, radio.wavelength))
+    axes = plane.axes[:, :2]
+    sent, sent_slope = plane_wave_responses(transmit, axes, where.direction, radio.wavelength)
+    seen = np.stack(plane_wave_responses(receive, axes, where.direction, radio.wavelength))
     white = np.stack([whiten(radio.sensing_noise, part.conj()) for part in seen])
     receive_gram = np.einsum('imk,jmk->kij', white.conj(), white)
 

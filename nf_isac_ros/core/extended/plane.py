@@ -116,9 +116,17 @@ def pose_in_plane(array: AntennaArray, distance: float, direction: float,
         In the scene frame; the body's z axis is the array's -x axis.
 
     """
-    frame = array.pose.rotation @ np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    cos, sin = np.cos(orientation), np.sin(orientation)
+    rotation = array.pose.rotation
+    axes = np.column_stack([rotation[:, 2], rotation[:, 1], -rotation[:, 0]])
+    return pose_of(PlanarPose(array.positions.mean(axis=0), axes, distance, direction,
+                              orientation, 0.0, 0.0))
+
+
+def pose_of(plane: PlanarPose) -> Pose:
+    """Pose in the scene frame; the inverse of `planar_pose`."""
+    cos, sin = np.cos(plane.orientation), np.sin(plane.orientation)
     turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    w, x, y, z = (float(part) for part in mat2quat(frame @ turn))
-    centre = distance * np.array([np.cos(direction), np.sin(direction), 0.0])
-    return Pose(array.positions.mean(axis=0) + frame @ centre, (x, y, z, w))
+    w, x, y, z = (float(part) for part in mat2quat(plane.axes @ turn))
+    centre = np.array([plane.range * np.cos(plane.direction),
+                       plane.range * np.sin(plane.direction), plane.height])
+    return Pose(plane.origin + plane.axes @ centre, (x, y, z, w))

@@ -60,9 +60,9 @@ class Sections:
                         self.points[chosen], self.runs)
 
 
-def visible_edges(contour: Contour, viewpoint: Vector) -> NDArray[np.bool_]:
+def visible_edges(polygon: Vector, viewpoint: Vector) -> NDArray[np.bool_]:
     """
-    Find the edges of the contour's polygon that can be seen from a point.
+    Find the edges of a polygon that can be seen from a point outside.
 
     An edge can be seen if it faces the point and the ray to its middle crosses no other edge
     before. Only edges that share a bucket of azimuths with the ray are tried, which gives the same
@@ -70,14 +70,15 @@ def visible_edges(contour: Contour, viewpoint: Vector) -> NDArray[np.bool_]:
 
     Parameters
     ----------
-    contour : Contour
+    polygon : ndarray, shape (n, 2)
+        Vertices, anticlockwise [m].
     viewpoint : ndarray, shape (2,)
-        In the body frame [m].
+        [m].
 
     Returns
     -------
-    ndarray of bool, shape (VERTICES,)
-        Edge m goes from u = 2 pi m / VERTICES to the next vertex.
+    ndarray of bool, shape (n,)
+        Edge m goes from vertex m to the next.
 
     Raises
     ------
@@ -85,8 +86,8 @@ def visible_edges(contour: Contour, viewpoint: Vector) -> NDArray[np.bool_]:
         'inside-contour'.
 
     """
-    relative = contour.polygon - np.asarray(viewpoint, dtype=float)
-    visible = np.zeros(VERTICES, dtype=np.bool_)
+    relative = polygon - np.asarray(viewpoint, dtype=float)
+    visible = np.zeros(len(polygon), dtype=np.bool_)
     if _look(np.ascontiguousarray(relative[:, 0]), np.ascontiguousarray(relative[:, 1]),
              visible) == _INSIDE:
         raise SceneError('the array lies inside the contour, must be outside', 'inside-contour')
@@ -99,8 +100,9 @@ def visible_runs(contour: Contour, viewpoint: Vector) -> Vector:
 
     Parameters
     ----------
-    contour, viewpoint
-        As for `visible_edges`.
+    contour : Contour
+    viewpoint : ndarray, shape (2,)
+        In the body frame [m].
 
     Returns
     -------
@@ -113,7 +115,7 @@ def visible_runs(contour: Contour, viewpoint: Vector) -> Vector:
         'inside-contour'; 'invisible-target': nothing is seen.
 
     """
-    visible = visible_edges(contour, viewpoint)
+    visible = visible_edges(contour.polygon, viewpoint)
     starts = np.flatnonzero(visible & ~np.roll(visible, 1))
     if not len(starts):
         raise SceneError('nothing of the contour can be seen from the array', 'invisible-target')

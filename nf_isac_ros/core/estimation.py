@@ -1,0 +1,435 @@
+"""
+Echoes of extended targets, simulated, and what can be estimated from them.
+
+A snapshot is one use of all antennas with known symbols at one offset from the carrier: a
+subcarrier, or a sample of the spectrum of one long waveform. The delay of an echo turns its phase
+from one offset to the next; offsets of zero stand for echoes that lie in one range cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import pi, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from nf_isac_ros.core.arrays import Pose
+from nf_isac_ros.core.exceptions import SceneError
+from nf_isac_ros.core.extended.build import build_extended_fisher
+from nf_isac_ros.core.extended.far_field import (
+    SPEED_OF_LIGHT,
+    plane_wave_responses,
+    section_geometry,
+    visible_sections,
+)
+from nf_isac_ros.core.extended.gram import singular_inverse
+from nf_isac_ros.core.extended.plane import PlanarPose, planar_pose, pose_of
+from nf_isac_ros.core.extended.sections import Sections
+from nf_isac_ros.core.fisher import whiten
+from nf_isac_ros.core.propagation import response_derivatives
+from nf_isac_ros.core.scene import ExtendedTarget, Scene
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+# Largest slope of the likelihood by coordinates whose errors are about one: at which the search
+# ends, and at which it counts as a maximum.
+_TOLERANCE = 1e-3
+_FLAT = 0.05
+_MOST_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Echo:
+    """
+    What was sent, and what came back.
+
+    Attributes
+    ----------
+    received : ndarray, shape (M, L)
+        [sqrt(W)].
+    sent : ndarray, shape (N, L)
+        [sqrt(W)].
+    offset : ndarray, shape (L,)
+        From the carrier frequency [Hz].
+
+    """
+
+    received: Complex
+    sent: Complex
+    offset: Real
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """
+    Echo paths of the sections, and how they change with q coordinates of each section.
+
+    Attributes
+    ----------
+    seen, seen_slope : ndarray, shapes (M, K), (q, M, K)
+        Receive responses times the amplitude of the path; their derivatives.
+    sent, sent_slope : ndarray, shapes (K, N), (q, K, N)
+        Rows g^H of the transmit responses; their derivatives.
+    distance, distance_slope : ndarray, shapes (K,), (q, K)
+        [m].
+    moves : ndarray, shape (K, q, 3)
+        Derivatives of the coordinates by range, direction and orientation.
+
+    """
+
+    seen: Complex
+    seen_slope: Complex
+    sent: Complex
+    sent_slope: Complex
+    distance: Real
+    distance_slope: Real
+    moves: Real
+
+
+def _amplitude(scene: Scene, target: ExtendedTarget, sections: Sections) -> Real:
+    """
+    Amplitudes of the sections' echoes between responses, shape (K,).
+
+    Those of spherical waves carry lambda / (4 pi r); beta^2 already holds the loss to the centre.
+    """
+    wavelength = scene.radio.wavelength
+    if target.model == 'far-field':
+        distance = planar_pose(scene.transmit_array, target.pose).range
+        gain = 1.0
+    else:
+        reach = [float(np.linalg.norm(target.position - array.positions.mean(axis=0)))
+                 for array in (scene.transmit_array, scene.receive_array)]
+        distance = sqrt(reach[0] * reach[1])
+        gain = (4 * pi / wavelength * distance) ** 2
+    return gain * np.sqrt(sections.length * target.path_power_at(distance, wavelength))
+
+
+def _paths(scene: Scene, target: ExtendedTarget, sections: Sections, amplitude: Real) -> _Paths:
+    plane = planar_pose(scene.transmit_array, target.pose)
+    if target.model == 'far-field':
+        where = section_geometry(plane, sections, 'exact')
+        axes, wavelength = plane.axes[:, :2], scene.radio.wavelength
+        sent, sent_slope = plane_wave_responses(
+            scene.transmit_array, axes, where.direction, wavelength)
+        seen, seen_slope = plane_wave_responses(
+            scene.receive_array, axes, where.direction, wavelength)
+        none = np.zeros_like
+        return _Paths(
+            amplitude * seen.conj(),
+            np.stack([amplitude * seen_slope.conj(), none(seen)]),
+            sent.conj().T, np.stack([sent_slope.conj().T, none(sent.T)]),
+            where.distance, np.stack([none(where.distance), np.ones_like(where.distance)]),
+            np.stack([where.direction_slopes, where.range_slopes], axis=1))
+    return _near_paths(scene, target, sections, plane, amplitude)
+
+
+def _near_paths(scene: Scene, target: ExtendedTarget, sections: Sections, plane: PlanarPose,
+                amplitude: Real) -> _Paths:
+    wavelength, frame = scene.radio.wavelength, target.pose.rotation[:, :2]
+    offset = sections.points @ frame.T
+    points = target.position + offset
+    names = [target.id] * len(points)
+    arrays = scene.transmit_array, scene.receive_array
+    (sent, sent_by), (seen, seen_by) = (
+        response_derivatives(array.positions, points, wavelength, names) for array in arrays)
+    centres = [array.positions.mean(axis=0) for array in arrays]
+    ways = [points - centre for centre in centres]
+    lengths = [np.linalg.norm(way, axis=1) for way in ways]
+    sights = [way / length[:, None] for way, length in zip(ways, lengths, strict=True)]
+    turn = np.cross(target.pose.rotation[:, 2], offset)
+    moves = np.stack([np.broadcast_to(plane.radial, turn.shape),
+                      np.broadcast_to(plane.range * plane.transverse, turn.shape), turn], axis=2)
+    return _Paths(
+        amplitude * seen, np.einsum('uq,umk->qmk', frame, seen_by) * amplitude,
+        sent.T, np.einsum('uq,unk->qkn', frame, sent_by),
+        0.5 * (lengths[0] + lengths[1]), (0.5 * (sights[0] + sights[1]) @ frame).T,
+        np.einsum('uq,kuw->kqw', frame, moves))
+
+
+def simulate_echo(scene: Scene, target: ExtendedTarget, weights: Complex,
+                  rng: np.random.Generator) -> Echo:
+    """
+    Draw an echo of an extended target.
+
+    Parameters
+    ----------
+    scene : Scene
+        Its radio has the snapshot count, noise and bandwidth; without a bandwidth all offsets are
+        zero.
+    target : ExtendedTarget
+        At its true pose; each section has an independent complex Gaussian coefficient.
+    weights : ndarray, shape (N, s)
+        Beams [sqrt(W)], each with a stream of its own of QPSK symbols.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Echo
+
+    Raises
+    ------
+    SceneError
+        'inside-contour', 'invisible-target', 'body-on-antenna'.
+
+    """
+    radio = scene.radio
+    n = radio.symbols
+    plane = planar_pose(scene.transmit_array, target.pose)
+    sections = visible_sections(target, plane)
+    paths = _paths(scene, target, sections, _amplitude(scene, target, sections))
+    # Uniform over a band whose rms width is the effective bandwidth.
+    band = sqrt(3.0) * (radio.bandwidth or 0.0)
+    offset = band * (2 * (np.arange(n) + 0.5) / n - 1)
+    symbols = np.exp(0.5j * pi * rng.integers(0, 4, (weights.shape[1], n)))
+    sent = weights @ symbols
+    lit = paths.sent @ sent * np.exp(-4j * pi / SPEED_OF_LIGHT * np.outer(paths.distance, offset))
+    coefficients = complex_normal(rng, (len(lit),))
+    noise = complex_normal(rng, (len(paths.seen), n))
+    return Echo(paths.seen @ (coefficients[:, None] * lit) + _coloured(scene, noise), sent, offset)
+
+
+def complex_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Complex:
+    """Independent circular complex Gaussian numbers of unit variance."""
+    return np.asarray(rng.normal(size=(*shape, 2)) @ np.array([1.0, 1.0j]) / sqrt(2.0))
+
+
+def _coloured(scene: Scene, noise: Complex) -> Complex:
+    given = scene.radio.sensing_noise
+    if given.power is not None:
+        return noise * sqrt(given.power)
+    if given.diagonal is not None:
+        return noise * np.sqrt(given.diagonal)[:, None]
+    assert given.covariance is not None
+    return np.linalg.cholesky(given.covariance) @ noise
+
+
+def matched_filter_direction(scene: Scene, target: ExtendedTarget, echo: Echo,
+                             half_width: float = pi / 3, step: float = np.deg2rad(0.01),
+                             normalised: bool = False) -> float:
+    """
+    Estimate the direction of a target as if it were a point.
+
+    Parameters
+    ----------
+    scene : Scene
+    target : ExtendedTarget
+        As expected; its direction is the middle of the search.
+    echo : Echo
+        Its delays are taken out at the target's range: one range cell.
+    half_width, step : float
+        Of the search [rad].
+    normalised : bool
+        Divide by the amplitude that is sent in each direction: the generalised likelihood ratio
+        of a point.
+
+    Returns
+    -------
+    float
+        Direction in the target's plane, as `PlanarPose` has it [rad].
+
+    Notes
+    -----
+    Eq. (45) of Wang, Tao, Sun, arXiv 2406.01937: argmax |b^H Y X^H a|.
+
+    """
+    plane = planar_pose(scene.transmit_array, target.pose)
+    aligned = echo.received * np.exp(4j * pi / SPEED_OF_LIGHT * plane.range * echo.offset)
+    both = aligned @ echo.sent.conj().T
+    count = 2 * int(half_width / step) + 1
+    grid: Real = plane.direction + step * (np.arange(count) - count // 2)
+    axes, wavelength = plane.axes[:, :2], scene.radio.wavelength
+    sent, _ = plane_wave_responses(scene.transmit_array, axes, grid, wavelength)
+    seen, _ = plane_wave_responses(scene.receive_array, axes, grid, wavelength)
+    score = np.abs(np.einsum('mg,mg->g', seen, both @ sent))
+    if normalised:
+        power = np.einsum('ng,ng->g', sent.conj(), echo.sent @ (echo.sent.conj().T @ sent)).real
+        score = score / np.sqrt(np.maximum(power, 1e-12 * power.max()))
+    return float(grid[int(np.argmax(score))])
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """
+    Pose of an extended target, estimated from its echo.
+
+    Attributes
+    ----------
+    pose : Pose
+        In the scene frame.
+    range, direction, orientation : float
+        The same, as the transmit array sees it [m], [rad], [rad].
+    gain : float
+        Of the echo, over the expected amplitude.
+    converged : bool
+        Whether the likelihood is at a maximum.
+    evaluations : int
+        Of the likelihood.
+
+    """
+
+    pose: Pose
+    range: float
+    direction: float
+    orientation: float
+    gain: float
+    converged: bool
+    evaluations: int
+
+
+def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo, rounds: int = 3
+                  ) -> PoseEstimate:
+    """
+    Estimate range, direction and orientation by maximum likelihood, starting from a track.
+
+    The coefficients of the sections are integrated out: the echo is Gaussian with zero mean, and
+    its covariance depends on the pose and on a common gain. Sections are those that are seen from
+    the track's pose, then those from the estimated one.
+
+    Parameters
+    ----------
+    scene : Scene
+    track : ExtendedTarget
+        At the pose that the track predicts; its model says how echoes come about.
+    echo : Echo
+    rounds : int
+        How often sections are taken anew.
+
+    Returns
+    -------
+    PoseEstimate
+        Without a bandwidth, or for a near-circular contour, what cannot be seen stays as the
+        track has it.
+
+    Raises
+    ------
+    SceneError
+        'inside-contour', 'invisible-target', 'body-on-antenna'.
+
+    Notes
+    -----
+    Stochastic maximum likelihood; docs/maths.md derives the gradient.
+
+    """
+    white = whiten(scene.radio.sensing_noise, echo.received)
+    pose, gain, evaluations, converged = track.pose, 0.0, 0, False
+    for _ in range(rounds):
+        there = replace(track, pose=pose)
+        start = planar_pose(scene.transmit_array, pose)
+        likelihood = _Likelihood(scene, there, visible_sections(there, start), echo, white)
+        units = _units(scene, there, echo)
+
+        def at(x: Real, start: PlanarPose = start, units: Real = units, gain: float = gain,
+               likelihood: _Likelihood = likelihood) -> tuple[float, Real]:
+            shift = units @ x
+            value, slope = likelihood.at(_shifted(start, shift), gain + shift[3])
+            return value, slope @ units
+
+        found = minimize(at, np.zeros(units.shape[1]), jac=True, method='BFGS',
+                         options={'gtol': _TOLERANCE, 'maxiter': _MOST_STEPS})
+        shift = units @ found.x
+        plane, gain = _shifted(start, shift), gain + float(shift[3])
+        pose = pose_of(plane)
+        evaluations += int(found.nfev)
+        # BFGS also stops, with another word for it, where rounding hides further progress.
+        converged = bool(np.abs(found.jac).max() < _FLAT)
+    return PoseEstimate(pose, plane.range, plane.direction, plane.orientation, float(np.exp(gain)),
+                        converged, evaluations)
+
+
+def _units(scene: Scene, target: ExtendedTarget, echo: Echo) -> Real:
+    """
+    Coordinates in which the errors of an estimate are about one and independent.
+
+    Returns
+    -------
+    ndarray, shape (4, free)
+        Columns: shifts of range, direction, orientation and the logarithm of the gain. What
+        cannot be estimated is not among them.
+
+    """
+    fisher = build_extended_fisher(scene, replace(target, motion='plane'))
+    sample = echo.sent / sqrt(echo.sent.shape[1])
+    information = fisher.effective(fisher.of_factor(sample))
+    covariance = singular_inverse(information)
+    known = np.flatnonzero(np.isfinite(np.diag(covariance)))
+    root = np.linalg.cholesky(covariance[np.ix_(known, known)])
+    units = np.zeros((4, len(known) + 1))
+    units[known, :-1] = root
+    units[3, -1] = 1.0 / sqrt(2.0 * len(fisher.sections))
+    return units
+
+
+def _shifted(plane: PlanarPose, shift: Real) -> PlanarPose:
+    """Move range, direction and orientation; a range stays positive."""
+    distance = plane.range + float(shift[0])
+    if not distance > 0:
+        raise SceneError(f'range is {distance:.3g} m, must be positive', 'bad-estimate')
+    return replace(plane, range=distance, direction=plane.direction + float(shift[1]),
+                   orientation=plane.orientation + float(shift[2]))
+
+
+class _Likelihood:
+    """
+    Negative logarithm of the likelihood of an echo, given the pose, and its gradient.
+
+    With A the (M L, K) matrix of whitened echoes of unit coefficients, y the whitened echo,
+    G = (I + A^H A)^-1 and w = G A^H y: log det(I + A^H A) - y^H A w.
+    """
+
+    def __init__(self, scene: Scene, target: ExtendedTarget, sections: Sections, echo: Echo,
+                 white: Complex) -> None:
+        self._scene = scene
+        self._target = target
+        self._sections = sections
+        # Fixed at the start: how it changes with the range is no information, the gain is unknown.
+        self._amplitude = _amplitude(scene, target, sections)
+        self._echo = echo
+        self._white = white
+
+    def _terms(self, plane: PlanarPose, gain: float
+               ) -> tuple[Complex, Complex, Complex, Complex, Real]:
+        """A^H A, A^H y, and for each coordinate dA^H A, dA^H y; and the moves."""
+        target = replace(self._target, pose=pose_of(plane))
+        paths = _paths(self._scene, target, self._sections, self._amplitude)
+        noise, scale = self._scene.radio.sensing_noise, np.exp(gain)
+        seen = scale * whiten(noise, paths.seen)
+        seen_slope = scale * np.stack([whiten(noise, slope) for slope in paths.seen_slope])
+        turns = -4j * pi / SPEED_OF_LIGHT * self._echo.offset
+        wave = np.exp(np.outer(paths.distance, turns))
+        lit = (paths.sent @ self._echo.sent) * wave
+        lit_slope = (paths.sent_slope @ self._echo.sent) * wave + (
+            paths.distance_slope[:, :, None] * turns) * lit
+        received = seen.conj().T @ self._white
+        gram = (seen.conj().T @ seen) * (lit.conj() @ lit.T)
+        filtered = np.einsum('kl,kl->k', lit.conj(), received)
+        gram_slope = (
+            (seen_slope.conj().swapaxes(1, 2) @ seen) * (lit.conj() @ lit.T)
+            + (seen.conj().T @ seen) * (lit_slope.conj() @ lit.T))
+        filtered_slope = (
+            np.einsum('kl,qkl->qk', lit.conj(),
+                      seen_slope.conj().swapaxes(1, 2) @ self._white)
+            + np.einsum('qkl,kl->qk', lit_slope.conj(), received))
+        return gram, filtered, gram_slope, filtered_slope, paths.moves
+
+    def at(self, plane: PlanarPose, gain: float) -> tuple[float, Real]:
+        """Value, and derivatives by range, direction, orientation and logarithm of the gain."""
+        gram, filtered, gram_slope, filtered_slope, moves = self._terms(plane, gain)
+        lower = np.linalg.cholesky(np.eye(len(gram)) + gram)
+        inverse = np.linalg.inv(lower)
+        inverse = inverse.conj().T @ inverse
+        weights = inverse @ filtered
+        value = (2 * np.log(np.diag(lower).real).sum()
+                 - float((filtered.conj() @ weights).real))
+
+        def slope(gram_by: Complex, filtered_by: Complex) -> Real:
+            # Of the column of each section by itself.
+            determinant = np.einsum('...kj,jk->...k', gram_by, inverse).real
+            return 2 * (determinant - (filtered_by.conj() * weights).real
+                        + (weights.conj() * (gram_by @ weights)).real)
+
+        by_coordinate = slope(gram_slope, filtered_slope)
+        by_pose = np.einsum('qk,kqw->w', by_coordinate, moves)
+        return value, np.append(by_pose, slope(gram, filtered).sum())
