@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 import logging
 
 import numpy as np
@@ -18,8 +17,6 @@ from nf_isac_ros.figures.errors import FigureError
 from nf_isac_ros.figures.panels import Table, table
 from nf_isac_ros.figures.parameters import Planar
 
-# `crb-min` where no user asks for anything.
-SENSING_ONLY = 'sensing-only'
 # The parts of a transmission that a beam pattern may be of.
 WHOLE, SENSING = 'covariance', 'sensing'
 
@@ -38,7 +35,7 @@ def design(scene: Scene, name: str, gap: float) -> Solution:
     ----------
     scene : Scene
     name : str
-        A key of `core.designs.DESIGNS`, or `sensing-only`.
+        A key of `core.designs.DESIGNS`.
     gap : float
         Certified relative gap to reach; a warning is logged where it is not.
 
@@ -54,10 +51,8 @@ def design(scene: Scene, name: str, gap: float) -> Solution:
         If there is no solution, or its beams do not keep what they promise.
 
     """
-    if name == SENSING_ONLY:
-        scene, name = replace(scene, users=()), 'crb-min'
     solution = solve(build_problem(scene), DESIGNS[name], gap, None)
-    if DESIGNS[name].needs_targets and solution.max_violation > MAX_VIOLATION:
+    if DESIGNS[name].meets_sinr and solution.max_violation > MAX_VIOLATION:
         raise SolverError(f'{name}: the beams violate SINRs or power by the factor '
                           f'{1 + solution.max_violation:.3g}')
     if solution.gap > gap:

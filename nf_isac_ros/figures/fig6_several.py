@@ -17,7 +17,6 @@ import numpy as np
 from nf_isac_ros.core.scene import PointTarget, Scene, User
 from nf_isac_ros.figures.designing import (
     SENSING,
-    SENSING_ONLY,
     WHOLE,
     design,
     design_or_none,
@@ -77,8 +76,8 @@ def at_sinr(parameters: Parameters, name: str, sinr_db: float) -> Table:
 
 def without_users(parameters: Parameters) -> Table:
     """Least sum of bounds if no user asks for anything, at each of the required SINRs."""
-    found = design(scene(parameters, 0.0), SENSING_ONLY, parameters.gap)
-    return table(sinr_db=_grid(parameters), design=SENSING_ONLY, sum_crb_m2=found.sum_crb)
+    found = design(scene(parameters, 0.0), 'sensing-only', parameters.gap)
+    return table(sinr_db=_grid(parameters), design='sensing-only', sum_crb_m2=found.sum_crb)
 
 
 def by_target(parameters: Parameters, name: str) -> Table:
@@ -116,7 +115,7 @@ def draw_titled(title: str, axes: Axes, rows: Table, parameters: Parameters) -> 
 
 
 def draw_crb(axes: Axes, rows: Table, parameters: Parameters) -> None:
-    for name in (*DESIGNS, SENSING_ONLY):
+    for name in (*DESIGNS, 'sensing-only'):
         found = where(rows, design=name)
         curve(axes, found['sinr_db'], found['sum_crb_m2'], look(name))
     finish(axes, r'required SINR $\Gamma$ of both users [dB]', 'sum of position bounds [m²]',

@@ -7,9 +7,11 @@ large arrays; measured here and now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+import importlib.util
 import time
 from typing import Any
 import warnings
@@ -17,7 +19,7 @@ import warnings
 from matplotlib.axes import Axes
 import numpy as np
 
-from nf_isac_ros.core.problem import Problem, build_problem
+from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import PointTarget, Scene, User
 from nf_isac_ros.figures.designing import design
 from nf_isac_ros.figures.errors import FigureError
@@ -69,39 +71,35 @@ def scene(parameters: Parameters, n_x: int, n_y: int) -> Scene:
         (User('u1', parameters.sinr_db, (0.0, 0.0, depth / 4)),))
 
 
-def unreduced(problem: Problem) -> Problem:
-    """Same problem with covariances (N, N): every direction is in the basis."""
-    channels = problem.channels / np.linalg.norm(problem.channels, axis=0)
-    transmit = problem.columns[:, problem.channels.shape[1]:]
-    return replace(
-        problem, basis=np.eye(len(problem.columns), dtype=complex), user_channels=channels,
-        fisher=problem.fisher.with_transmit(
-            transmit * np.sqrt(problem.scene.radio.power)))
+def solve_by_cvxpy(method: str, placed: Scene, solver: str) -> None:
+    """Solve the paper's program with the solver's own tolerances."""
+    from nf_isac_ros.core.solvers import cvxpy_
+
+    solve = cvxpy_.solve_sdr12 if method == FULL else cvxpy_.solve_sdr13
+    with unbelieving():
+        solve(build_problem(placed), solver)
 
 
-def by_cvxpy(method: str, placed: Scene, solver: str) -> tuple[float, float]:
-    """Sum of bounds [m^2] of the paper's program, and what the solver took by itself [s]."""
-    try:
-        from nf_isac_ros.core.solvers.cvxpy_ import solve_sdr13
-    except ImportError as error:
-        raise FigureError(f'fig7: needs cvxpy, of requirements/test.txt: {error}') from error
-
-    problem = build_problem(placed)
+@contextmanager
+def unbelieving() -> Iterator[None]:
+    """Keep cvxpy from saying that a solution "may be inaccurate": designs are certified."""
     with warnings.catch_warnings():
-        # "May be inaccurate": panel (a) shows how accurate it is.
         warnings.simplefilter('ignore', UserWarning)
-        point = solve_sdr13(unreduced(problem) if method == FULL else problem, solver)
-    return point.objective, point.solve_time
+        yield
+
+
+def require_cvxpy() -> None:
+    """Raise FigureError where cvxpy, a tool of tests, is not installed."""
+    if importlib.util.find_spec('cvxpy') is None:
+        raise FigureError('fig7: needs cvxpy; must be installed, requirements/test.txt has it')
 
 
 def at_size(parameters: Parameters, n_y: int, method: str) -> Table:
     """Sum of bounds for one size of the arrays."""
     placed = scene(parameters, parameters.n_x, n_y)
-    if method == FULL:
-        value = by_cvxpy(FULL, placed, 'CLARABEL')[0]
-    else:
-        value = design(placed, method, parameters.gap).sum_crb
-    return table(n_y=n_y, method=method, sum_crb_m2=value)
+    with unbelieving():
+        found = design(placed, method, parameters.gap)
+    return table(n_y=n_y, method=method, sum_crb_m2=found.sum_crb)
 
 
 def timed(parameters: Parameters, n_x: int, n_y: int, method: str, solver: str) -> Table:
@@ -114,7 +112,7 @@ def timed(parameters: Parameters, n_x: int, n_y: int, method: str, solver: str) 
         run()
         runs = parameters.runs
     else:
-        run = partial(by_cvxpy, method, placed,
+        run = partial(solve_by_cvxpy, method, placed,
                       next(name for name, written in PEERS.items() if written == solver))
         runs = parameters.peer_runs
     times = []
@@ -127,11 +125,13 @@ def timed(parameters: Parameters, n_x: int, n_y: int, method: str, solver: str) 
 
 
 def size_tasks(parameters: Parameters) -> Sequence[Task]:
+    require_cvxpy()
     return [Task(at_size, (parameters, n_y, method))
             for n_y in parameters.n_y for method in ('crb-min', FULL)]
 
 
 def timing_tasks(parameters: Parameters) -> Sequence[Task]:
+    require_cvxpy()
     sizes = [(parameters.n_x, n_y) for n_y in parameters.n_y]
     sizes += [(side, side) for side in parameters.squares]
     tasks = []
