@@ -81,6 +81,27 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class SigmaPoint:
+    """
+    Where the point targets may be instead of where they are expected.
+
+    Attributes
+    ----------
+    share : float
+        Weight in the average.
+    full_fisher : FisherMap
+        As that of the `Problem`.
+    own : slice
+        Which of its `columns` are those of `full_fisher`.
+
+    """
+
+    share: float
+    full_fisher: FisherMap
+    own: slice
+
+
+@dataclass(frozen=True)
 class Problem:
     """
     Reduced form of a scene.
@@ -119,6 +140,8 @@ class Problem:
         E: the objective is tr(E^T F(S)^-1 E) [m^2], weights included.
     rows : Rows or None
         Requirements besides power and SINRs.
+    sigma_points : tuple of SigmaPoint
+        If the objective is an average over where the targets may be; see core/region.py.
 
     """
 
@@ -136,6 +159,7 @@ class Problem:
     fisher: InformationMap
     selection: Real
     rows: Rows | None = None
+    sigma_points: tuple[SigmaPoint, ...] = ()
 
     @property
     def channels(self) -> Complex:
@@ -159,6 +183,13 @@ class Problem:
         """Which of `columns` are those of each extended target."""
         return spans([fisher.columns.shape[1] for fisher in self.extended],
                      self.point_columns.stop)
+
+    @property
+    def extended_coordinates(self) -> tuple[Complex, ...]:
+        """Reduced columns of each extended target, (d, p), times the root of the power budget."""
+        blocks = (self.fisher.blocks if isinstance(self.fisher, BlockMap) else (self.fisher,))
+        n = len(self.extended)
+        return tuple(block.transmit for block in blocks[len(blocks) - n:])
 
     @property
     def dimension(self) -> int:
@@ -284,7 +315,7 @@ def build_problem(scene: Scene) -> Problem:
         rows[place] = fisher.columns.T
     columns = rows.T
     gram = gram_matrix(columns)
-    receive_gram, receive_powers = _receive_gram(
+    receive_gram, receive_powers = receive_side(
         scene, points, names, gram[n_users:end, n_users:end])
     full_fisher = FisherMap(receive_gram, columns[:, n_users:end], reflections,
                             float(radio.symbols), np.ones(5 * len(targets)))
@@ -297,7 +328,7 @@ def build_problem(scene: Scene) -> Problem:
                       for user in scene.users])
     blocks: list[tuple[InformationMap, Real]] = []
     if targets or not extended:
-        blocks.append(_scaled(full_fisher, space.coordinates[:, n_users:end], scene))
+        blocks.append(scaled_block(full_fisher, space.coordinates[:, n_users:end], scene))
     for body, fisher, place in zip(scene.extended, extended, places, strict=True):
         block, wanted = conditioned_block(
             fisher, space.coordinates[:, place] * np.sqrt(radio.power), 'centre')
@@ -347,9 +378,29 @@ def joined(blocks: Sequence[tuple[InformationMap, Real]]) -> tuple[InformationMa
             block_diag(*(selection for _, selection in blocks)))
 
 
-def _receive_gram(scene: Scene, points: Real, names: Sequence[str],
-                  transmit_gram: Complex) -> tuple[Complex, Real]:
-    """A^H Q^-1 A of the stacked receive responses, and |a|^2 of each target."""
+def receive_side(scene: Scene, points: Real, names: Sequence[str],
+                 transmit_gram: Complex) -> tuple[Complex, Real]:
+    """
+    What the receive array contributes to the Fisher map of points.
+
+    Parameters
+    ----------
+    scene : Scene
+    points : ndarray, shape (K, 3)
+        [m].
+    names : sequence of str
+        Names of the points for error messages.
+    transmit_gram : ndarray, shape (4 K, 4 K)
+        Gram matrix of the points' columns at the transmit array.
+
+    Returns
+    -------
+    ndarray, shape (4 K, 4 K)
+        A^H Q^-1 A of the stacked receive responses.
+    ndarray, shape (K,)
+        |a|^2.
+
+    """
     noise, array, n = scene.radio.sensing_noise, scene.receive_array, len(points)
     if noise.power is None:
         receive, slope = response_derivatives(
@@ -378,8 +429,32 @@ def _first_not_localisable(fisher: Real, n_targets: int) -> int:
     return n_targets - 1
 
 
-def _scaled(full: FisherMap, transmit: Complex, scene: Scene) -> tuple[FisherMap, Real]:
-    """Fisher map for S with a unit diagonal at the isotropic S, and the matching selection E."""
+def scaled_block(full: FisherMap, transmit: Complex, scene: Scene) -> tuple[FisherMap, Real]:
+    """
+    Reduced Fisher map of point targets with a unit diagonal at the isotropic S.
+
+    Parameters
+    ----------
+    full : FisherMap
+        In physical units.
+    transmit : ndarray, shape (d, 4 K)
+        Coordinates of its columns in the reduced basis.
+    scene : Scene
+        Power, weights, and names for error messages.
+
+    Returns
+    -------
+    FisherMap
+        For S.
+    ndarray, shape (5 K, 3 K)
+        E, weights included.
+
+    Raises
+    ------
+    SceneError
+        If no covariance at all can locate the targets.
+
+    """
     n = full.n_targets
     transmit = transmit * np.sqrt(scene.radio.power)
     fisher = replace(full, transmit=transmit)

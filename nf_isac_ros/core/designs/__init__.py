@@ -3,6 +3,7 @@
 from nf_isac_ros.core.designs import (
     crb_min,
     crb_min_full,
+    extended_crb_min,
     isotropic,
     least_power,
     max_min_echo,
@@ -17,7 +18,7 @@ from nf_isac_ros.core.designs.base import Design, Outcome, Solve
 DESIGNS: dict[str, Design] = {
     module.DESIGN.name: module.DESIGN
     for module in (
-        crb_min, crb_min_full, isotropic, least_power, max_min_echo, max_min_illumination,
-        sensing_only, sinr_max, users_first, zero_forcing)}
+        crb_min, crb_min_full, extended_crb_min, isotropic, least_power, max_min_echo,
+        max_min_illumination, sensing_only, sinr_max, users_first, zero_forcing)}
 
 __all__ = ['DESIGNS', 'Design', 'Outcome', 'Solve']
