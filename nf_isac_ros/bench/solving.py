@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
+import sys
 import threading
 import time
 
@@ -61,6 +62,8 @@ MEDIUM = SHORT | {
 ALL = {size: (COMPACT, PAPER, SCS) for size in SIZES} | {
     size: (COMPACT,) for size in ((6, 6), (8, 8))}
 PEER_SIZES = {'none': {}, 'short': SHORT, 'medium': MEDIUM, 'all': ALL}
+# How long a thread may have to wait for the interpreter, as in the nodes [s].
+SWITCH_INTERVAL = 0.5e-3
 # Time for one run of SCS, and with 'all' [s].
 SCS_LIMIT, SCS_LIMIT_ALL = 8.0, 600.0
 # Other solvers that run once only per row of these sizes and beyond.
@@ -274,6 +277,7 @@ def _solved_by(threads: int, scenes: Sequence[Scene],
                seconds: float) -> tuple[list[float], float]:
     """Wall times of all solves [ms], and how many there were in a second."""
     barrier = threading.Barrier(threads)
+    before = sys.getswitchinterval()
 
     def work(offset: int) -> list[float]:
         times: list[float] = []
@@ -287,9 +291,13 @@ def _solved_by(threads: int, scenes: Sequence[Scene],
             times.append(1e3 * (time.perf_counter() - begun))
         return times
 
+    sys.setswitchinterval(SWITCH_INTERVAL)
     started = time.monotonic()
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(work, [i * len(scenes) // threads for i in range(threads)]))
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(work, [i * len(scenes) // threads for i in range(threads)]))
+    finally:
+        sys.setswitchinterval(before)
     times = [taken for one in found for taken in one]
     return times, len(times) / (time.monotonic() - started)
 

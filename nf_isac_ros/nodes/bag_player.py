@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import count
+from itertools import count, groupby
 from pathlib import Path
 import statistics
 import threading
@@ -243,10 +243,15 @@ class BagPlayer(Node):
         self._tick()
         for lap in count() if self._loop else range(1):
             self._laps = lap
-            for entry in self._entries:
-                if not self._wait(self._pace.due(entry.log_time, lap)):
+            for log_time, entries in groupby(self._entries, lambda entry: entry.log_time):
+                # Ready before they are due: the poses of one moment go out one right after the
+                # other, and none later than it was stamped.
+                ready = self._ready(entries, lap)
+                if not self._wait(self._pace.due(log_time, lap)):
                     return
-                self._publish(entry, lap)
+                for publisher, message in ready:
+                    publisher.publish(message)
+                    self._published += 1
         self._finished = True
         self.get_logger().info(
             f'the recording has ended: {self._published} poses published, {self._cut_out} cut')
@@ -270,20 +275,22 @@ class BagPlayer(Node):
             now = self._base + max(0, self._playing())
             self._clock_out.publish(ClockMessage(clock=time_message(1e-9 * now)))
 
-    def _publish(self, entry: Entry, lap: int) -> None:
-        since_start = 1e-9 * (entry.log_time - self._pace.start)
-        if any(cut.hides(entry.topic, since_start) for cut in self._cuts):
-            self._cut_out += 1
-            return
-        publisher = self._outputs[entry.topic]
-        try:
-            message = deserialize_message(entry.data, publisher.msg_type)
-        except Exception:   # noqa: BLE001  damaged bytes; counted when the truth was read
-            return
-        self._move(message, lap)
-        if not self._stop.is_set():
-            publisher.publish(message)
-            self._published += 1
+    def _ready(self, entries: Iterable[Entry], lap: int) -> list[tuple[Publisher, Any]]:
+        """Messages of one moment, stamped, and where they go."""
+        ready = []
+        for entry in entries:
+            since_start = 1e-9 * (entry.log_time - self._pace.start)
+            if any(cut.hides(entry.topic, since_start) for cut in self._cuts):
+                self._cut_out += 1
+                continue
+            publisher = self._outputs[entry.topic]
+            try:
+                message = deserialize_message(entry.data, publisher.msg_type)
+            except Exception:   # noqa: BLE001  damaged bytes; counted when the truth was read
+                continue
+            self._move(message, lap)
+            ready.append((publisher, message))
+        return ready
 
     def _move(self, message: Any, lap: int) -> None:
         shift = self._base + lap * self._pace.lap_length

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-import gc
 import math
 from pathlib import Path
-import sys
 import threading
 import time
 import traceback
@@ -40,7 +38,7 @@ from nf_isac_ros.nodes.inputs import PoseInputs
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values, watch
 from nf_isac_ros.nodes.qos import NO_EVENTS_OUT, overridable
 from nf_isac_ros.nodes.schedule import CycleSchedule
-from nf_isac_ros.nodes.spin import run
+from nf_isac_ros.nodes.spin import run, spare_the_collector
 
 ON_POSES, BY_TIMER = 'pose', 'timer'
 
@@ -80,9 +78,6 @@ MAX_AUTOMATIC_LEASE = 1.5
 JOIN_TIMEOUT = 2.0
 # After this the middleware need not deliver beams any more; what counts is their lease [s].
 LIFESPAN = 1.0
-
-# How long the solver thread may have to wait for the interpreter while messages are taken [s].
-SWITCH_INTERVAL = 0.5e-3
 
 REPORTS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 STATIC = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -161,7 +156,7 @@ class BeamformerNode(LifecycleNode):
         self._deployment = deployment
         # Now, not in the first cycle.
         seconds = warm_up()
-        _spare_the_collector()
+        spare_the_collector()
         self.get_logger().info(
             f'{path}: {len(deployment.transmit_array)} elements, {len(deployment.bodies)} '
             f'configured bodies, design {self._settings.name} at {self._settings.rate:g} Hz; '
@@ -349,19 +344,6 @@ class BeamformerNode(LifecycleNode):
         return Health(Level.OK, f'{last.quality.name.lower()} beams', details | counted)
 
 
-def _spare_the_collector() -> None:
-    """
-    Take what is there now out of the garbage collection.
-
-    Modules, compiled code and the middleware are hundreds of thousands of objects; to look through
-    them takes as long as many cycles.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until it is told to end."""
-    sys.setswitchinterval(SWITCH_INTERVAL)
     return run(BeamformerNode, argv)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import gc
 import signal
+import sys
 import traceback
 
 import rclpy
@@ -12,6 +14,22 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 
 from nf_isac_ros.core.exceptions import NfIsacError
+
+# How long a thread may have to wait for the interpreter while another runs [s]. Nodes have threads
+# that must be on time, besides that of the executor.
+SWITCH_INTERVAL = 0.5e-3
+
+
+def spare_the_collector() -> None:
+    """
+    Take what is there now out of the garbage collection.
+
+    Modules, compiled code, the middleware and a recording are hundreds of thousands of objects; to
+    look through them takes as long as many cycles.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> int:
@@ -36,6 +54,7 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
         Exit code: 0 after a clean end, 1 if the node could not be made or has failed.
 
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         rclpy.init(args=argv)
     except Exception as error:  # noqa: BLE001  rclpy raises several kinds for a bad command line
@@ -44,6 +63,7 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
     node: Node | None = None
     try:
         node = node_factory()
+        spare_the_collector()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while rclpy.ok():

@@ -203,7 +203,7 @@ def test_a_player_that_breaks_down_ends_and_says_so(graph, tmp_path, bag):
     node = graph.start(
         'bag_player', {'deployment_file': write_deployment(tmp_path), 'bag': bag},
         before='from nf_isac_ros.nodes.bag_player import BagPlayer\n'
-               'def broken(self, entry, lap):\n    raise OSError("the disk is gone")\n'
-               'BagPlayer._publish = broken')
+               'def broken(self, entries, lap):\n    raise OSError("the disk is gone")\n'
+               'BagPlayer._ready = broken')
     assert node.wait() == 1
     assert 'the disk is gone' in node.log
