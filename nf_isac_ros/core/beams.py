@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
 
 Real = NDArray[np.float64]
@@ -203,8 +204,15 @@ def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedB
     -------
     ReducedBeams
 
+    Raises
+    ------
+    SolverError
+        If there is nothing that could be beams.
+
     """
     values, vectors = np.linalg.eigh(covariance)
+    if not values[-1] > 0.0:
+        raise SolverError('the solver ended without a covariance')
     covariance = (vectors * np.maximum(values, 0.0)) @ vectors.conj().T
     return repair(problem, split(problem, covariance, user_shares(problem, covariance, parts)))
 

@@ -68,7 +68,7 @@ def max_min_bound(problem: Problem, points: Complex, shares: Real, multipliers: 
     points : ndarray, shape (d, K)
         The vectors p_k.
     shares : ndarray, shape (K,)
-        Any omega >= 0 that is not zero; tight at the multipliers of the points of an optimum.
+        Any omega >= 0; tight at the multipliers of the points of an optimum.
     multipliers : ndarray, shape (U,)
         Any mu >= 0, on the scale of shares of sum one; as for `crb_bound`.
 
@@ -84,6 +84,8 @@ def max_min_bound(problem: Problem, points: Complex, shares: Real, multipliers: 
 
     """
     shares = np.maximum(shares, 0.0)
+    if not shares.any():
+        shares = np.ones(len(shares))
     cost = (points * (shares / shares.sum())) @ points.conj().T
     return _ceiling(problem, cost, multipliers)
 

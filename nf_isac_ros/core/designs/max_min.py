@@ -36,7 +36,7 @@ class _Attempt:
     @property
     def gap(self) -> float:
         """Certified relative gap."""
-        return (self.bound - self.least) / self.least
+        return (self.bound - self.least) / self.least if self.least > 0 else np.inf
 
 
 def maximise_least(problem: Problem, gains: Real, gap: float,
@@ -83,9 +83,9 @@ def maximise_least(problem: Problem, gains: Real, gap: float,
     for tolerance in (FINE * gap, gap):
         try:
             point = solve_max_min(small.problem, points, reference, tolerance, budget)
+            beams = recovered(small.problem, point.covariance, point.parts)
         except SolverError:
             continue
-        beams = recovered(small.problem, point.covariance, point.parts)
         least = float((np.abs(points.conj().T @ np.hstack(
             [beams.communication, beams.sensing])) ** 2).sum(axis=1).min())
         attempts.append(_Attempt(beams, least, max_min_bound(

@@ -279,10 +279,11 @@ class _MaxMinForm(_CompactForm):
     def __init__(self, problem: Problem, power_metric: Complex, points: Complex) -> None:
         super().__init__(problem, power_metric, 1)
         powers = np.einsum('dk,dk->k', points.conj(), points).real
-        # The reference gives the weakest point one.
+        # At the reference tau is about one; each row is in units of its own.
         self._unit = float(powers.min())
-        rows = to_vector(np.einsum('dk,ek->kde', points, points.conj())) / self._unit
-        self._rows = self._program.add({0: rows, self._at_own: -np.ones((len(powers), 1))},
+        self._shares = self._unit / powers
+        rows = to_vector(np.einsum('dk,ek->kde', points, points.conj())) / powers[:, None]
+        self._rows = self._program.add({0: rows, self._at_own: -self._shares[:, None]},
                                        np.zeros(len(powers)),
                                        clarabel.NonnegativeConeT(len(powers)))
 
@@ -294,7 +295,8 @@ class _MaxMinForm(_CompactForm):
         x, z, solution = self._program.run(cost, gap, budget, options)
         covariance = from_vector(x[:self._at_parts])
         return MaxMinPoint(
-            covariance, self._parts(x, covariance), z[self._program.spans[self._rows]],
+            covariance, self._parts(x, covariance),
+            z[self._program.spans[self._rows]] * self._shares,
             self._multipliers(z, self._unit), int(solution.iterations), str(solution.status))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+import warnings
 
 import cvxpy as cp
 import numpy as np
@@ -172,7 +173,10 @@ class _Transmission:
               options: Mapping[str, Any]) -> None:
         self._program = cp.Problem(objective, self.constraints)
         try:
-            self._program.solve(solver=solver, **options)
+            with warnings.catch_warnings():
+                # That a point may be inaccurate is for its certificate to say.
+                warnings.simplefilter('ignore', UserWarning)
+                self._program.solve(solver=solver, **options)
         except cp.SolverError as error:
             raise SolverError(f'{solver} on {name}: {error}') from error
         if self._beams[0].value is None:
