@@ -23,6 +23,10 @@ Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 
+# Singular values of the channels, in units of the users' needs, that are as good as zero.
+DEPENDENT = 1e-9
+
+
 @dataclass(frozen=True)
 class CompactPoint:
     """
@@ -195,12 +199,18 @@ class _CompactForm:
     def __init__(self, problem: Problem, power_metric: Complex, n_own: int) -> None:
         self._problem = problem
         d, self._n_users = problem.user_channels.shape
-        self._part_size = self._n_users ** 2 if self._n_users > 1 else 0
+        # In units of the least power that a user needs: noise times required SINR.
+        received = problem.user_channels / np.sqrt(problem.sinr * problem.user_noise)
+        self._probes, self._mixing = _user_frame(received)
+        order = len(self._mixing)
+        self._part_size = order ** 2 if self._n_users > 1 else 0
         self._n_parts = self._n_users + 1 if self._n_users > 1 else 0
         self._at_parts = d * d
         self._at_own = self._at_parts + self._n_parts * self._part_size
         self._program = Program(self._at_own + n_own)
-        self._scalings = _part_scalings(problem.sinr)
+        self._scalings: list[Real] = [np.ones(order) for _ in range(self._n_users + 1)]
+        if order == self._n_users:
+            self._scalings = _part_scalings(problem.sinr)
         self._program.add({0: -to_vector(power_metric[None])}, np.ones(1),
                           clarabel.NonnegativeConeT(1))
         self._program.add({0: embedding(d)}, np.zeros(d * (2 * d + 1)),
@@ -209,26 +219,25 @@ class _CompactForm:
 
     def _add_users(self) -> int | None:
         """Add what the users receive and their SINRs; returns the number of the SINR cone."""
-        n, sinr = self._n_users, self._problem.sinr
-        # In units of the least power that a user needs: noise times required SINR.
-        received = self._problem.user_channels / np.sqrt(sinr * self._problem.user_noise)
+        n, order = self._n_users, len(self._mixing)
         if n == 0:
             return None
         if n == 1:
-            row = to_vector((received @ received.conj().T)[None])
+            row = to_vector((self._probes @ self._probes.conj().T)[None])
             return self._program.add({0: row}, -np.ones(1), clarabel.NonnegativeConeT(1))
         units = np.stack([from_vector(unit) for unit in np.eye(self._part_size)])
         blocks: dict[int, sp.spmatrix | Real] = {
-            0: to_vector(received @ units @ received.conj().T)}
+            0: to_vector(self._probes @ units @ self._probes.conj().T)}
         at = [self._at_parts + k * self._part_size for k in range(n + 1)]
         for offset, scaling in zip(at, self._scalings):
             blocks[offset] = -_scaled_identity(scaling)
         self._program.add(blocks, np.zeros(self._part_size), clarabel.ZeroConeT(self._part_size))
         for offset in at:
-            self._program.add({offset: embedding(n)}, np.zeros(n * (2 * n + 1)),
-                              clarabel.PSDTriangleConeT(2 * n))
-        return self._program.add({self._at_parts: _sinr_rows(sinr, self._scalings)}, -np.ones(n),
-                                 clarabel.NonnegativeConeT(n))
+            self._program.add({offset: embedding(order)}, np.zeros(order * (2 * order + 1)),
+                              clarabel.PSDTriangleConeT(2 * order))
+        rows = _sinr_rows(self._problem.sinr, self._mixing, self._scalings)
+        return self._program.add(
+            {self._at_parts: rows}, -np.ones(n), clarabel.NonnegativeConeT(n))
 
     def _multipliers(self, z: Real, unit: float) -> Real:
         """Multipliers mu of the SINR constraints for an objective in this unit."""
@@ -248,8 +257,8 @@ class _CompactForm:
         unit = np.sqrt(self._problem.sinr * self._problem.user_noise)
         for u in range(n):
             begin = self._at_parts + (u + 1) * self._part_size
-            scaling = self._scalings[u + 1] * unit
-            parts[u] = from_vector(x[begin:begin + self._part_size]) * np.outer(scaling, scaling)
+            mixing = self._scalings[u + 1][:, None] * self._mixing * unit
+            parts[u] = mixing.conj().T @ from_vector(x[begin:begin + self._part_size]) @ mixing
         return parts
 
 
@@ -323,11 +332,34 @@ def _scaled_identity(scaling: Real) -> sp.csc_matrix:
     return sp.diags(np.concatenate([scaling ** 2, both, both]), format='csc')
 
 
-def _sinr_rows(sinr: Real, scalings: list[Real]) -> Real:
-    """Rows [X_u]_uu - Gamma_u sum_{k != u} [X_k]_uu on the stacked vectors of X~_0..X~_U."""
+def _user_frame(received: Complex) -> tuple[Complex, Complex]:
+    """
+    Vectors whose X_k = P^H W_k P describe the users, and the users in terms of them.
+
+    Returns
+    -------
+    probes : ndarray, shape (d, r)
+        P: the channels themselves or, if these are dependent, as many combinations of them as are
+        not. With dependent channels X_k = G^H W_k G have no interior.
+    mixing : ndarray, shape (r, U)
+        C with G = P C.
+
+    """
+    n_users = received.shape[1]
+    left, values, right = np.linalg.svd(received, full_matrices=False)
+    rank = int(np.count_nonzero(values > DEPENDENT * values.max(initial=0.0)))
+    if rank == n_users:
+        return received, np.eye(n_users, dtype=complex)
+    return left[:, :rank] * values[:rank], right[:rank]
+
+
+def _sinr_rows(sinr: Real, mixing: Complex, scalings: list[Real]) -> Real:
+    """Rows c_u^H (X_u - Gamma_u sum_{k != u} X_k) c_u on the stacked vectors of X~_0..X~_U."""
     n = len(sinr)
-    rows = np.zeros((n, n + 1, n * n))
+    rows = np.zeros((n, n + 1, len(mixing) ** 2))
     for u in range(n):
-        rows[u, :, u] = [-sinr[u] * scaling[u] ** 2 for scaling in scalings]
-        rows[u, u + 1, u] = 1.0
+        for k, scaling in enumerate(scalings):
+            own: Complex = scaling * mixing[:, u]
+            image: Complex = own[:, None] * own.conj()
+            rows[u, k] = to_vector(image) * (1.0 if k == u + 1 else -sinr[u])
     return rows.reshape(n, -1)
