@@ -239,7 +239,7 @@ def matched_filter_direction(scene: Scene, target: ExtendedTarget, echo: Echo,
     aligned = echo.received * np.exp(4j * pi / SPEED_OF_LIGHT * plane.range * echo.offset)
     both = aligned @ echo.sent.conj().T
     count = 2 * int(half_width / step) + 1
-    grid: Real = plane.direction + step * (np.arange(count) - count // 2)
+    grid = np.asarray(plane.direction + step * (np.arange(count) - count // 2), dtype=np.float64)
     axes, wavelength = plane.axes[:, :2], scene.radio.wavelength
     sent, _ = plane_wave_responses(scene.transmit_array, axes, grid, wavelength)
     seen, _ = plane_wave_responses(scene.receive_array, axes, grid, wavelength)

@@ -93,6 +93,8 @@ def section_geometry(plane: PlanarPose, sections: Sections, geometry: Geometry,
     sight = np.stack([np.cos(direction), np.sin(direction)], axis=1)
     normal = np.stack([-sight[:, 1], sight[:, 0]], axis=1)
     across = np.einsum('ki,ki->k', normal, offset)
+    # Rounding must not make up a lever by which an orientation could be seen.
+    across = np.where(np.abs(across) < 1e-12 * distance, 0.0, across)
     along = np.einsum('ki,ki->k', sight, offset)
     if geometry == 'far':
         by_range = np.stack([np.ones_like(across), across, -across], axis=1)

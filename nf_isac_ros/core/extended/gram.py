@@ -350,8 +350,8 @@ def section_blocks(receive_gram: Complex, slopes: Real, range_slopes: Real, ener
 
     Notes
     -----
-    With D_i = U_k C_i G_k^H the derivative of u_k g_k^H by parameter i and L^H L = U_k^H Q^-1 U_k,
-    the information is energy Re tr(Q_j^H R Q_i), Q_i = G_k C_i^H L^H. One column more holds the
+    With D_i = U_k C_i G_k^H the derivative of u_k g_k^H by parameter i and L L^H = U_k^H Q^-1 U_k,
+    the information is energy Re tr(Q_j^H R Q_i), Q_i = G_k C_i^H L. One column more holds the
     information of the delay.
 
     """
@@ -371,9 +371,20 @@ def section_blocks(receive_gram: Complex, slopes: Real, range_slopes: Real, ener
         inner[each, n_wanted + 2 * each + 1, 0, 0] = 1.0j
     elif nuisance != 'none':
         inner[:, n_wanted:, 0, 0] = np.array([1.0, 1.0j])[:len(names)]
-    # numpy's factor is the lower one, L^H.
-    lower = np.linalg.cholesky(receive_gram)
+    root = _roots(receive_gram)
     blocks = np.zeros((n_sections, n_wanted + len(names), r, r + 1), dtype=complex)
-    blocks[..., :r] = inner.conj().swapaxes(-1, -2) @ lower[:, None]
+    blocks[..., :r] = inner.conj().swapaxes(-1, -2) @ root[:, None]
     blocks[:, :n_wanted, 0, r] = range_slopes * np.sqrt(delay_information)[:, None]
     return blocks * np.sqrt(energy)[:, None, None, None], names
+
+
+def _roots(grams: Complex) -> Complex:
+    """
+    Matrices L with L L^H = G, for Gram matrices (K, r, r) that may be singular.
+
+    A linear array answers to turns about its own axis with nothing: no Cholesky factor then.
+    """
+    scale = np.sqrt(np.einsum('kii->ki', grams).real)
+    unit = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(grams / (unit[:, :, None] * unit[:, None, :]))
+    return scale[:, :, None] * vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
