@@ -1,0 +1,233 @@
+"""Estimators on simulated echoes: gradients, moments, errors beside the bound."""
+
+from dataclasses import replace
+
+from extended_scenes import (
+    CIRCLE,
+    UAV,
+    VEHICLE,
+    complex_array,
+    extended_reference,
+    far_scene,
+    needs_extended_reference,
+    random_beams,
+)
+import numpy as np
+import pytest
+from scenes import planar
+
+from nf_isac_ros.core.estimation import (
+    _Likelihood,
+    _shifted,
+    estimate_pose,
+    matched_filter_direction,
+    simulate_echo,
+)
+from nf_isac_ros.core.extended.build import build_extended_fisher
+from nf_isac_ros.core.extended.far_field import SPEED_OF_LIGHT, visible_sections
+from nf_isac_ros.core.extended.plane import planar_pose, pose_in_plane
+from nf_isac_ros.core.fisher import whiten
+from nf_isac_ros.core.scene import Scene, SensingNoise
+
+
+def snapshots(scene, n):
+    return replace(scene, radio=replace(scene.radio, symbols=n))
+
+
+def beams_towards(scene):
+    """Beams over the directions of the sections, and some power elsewhere."""
+    steering = build_extended_fisher(scene, scene.extended[0]).steering
+    steering = steering / np.linalg.norm(steering, axis=0) / np.sqrt(steering.shape[1])
+    return np.hstack([steering[:, ::3], random_beams(len(scene.transmit_array), 4) * 0.02])
+
+
+def brute_likelihood(scene, target, echo, gain):
+    """log det C + y^H C^-1 y with the full covariance of the samples, from Eqs. (9)-(11)."""
+    plane = planar_pose(scene.transmit_array, target.pose)
+    sections = visible_sections(target, plane)
+    c, s = np.cos(plane.orientation), np.sin(plane.orientation)
+    points = (sections.points @ np.array([[c, s], [-s, c]])
+              + plane.range * np.array([np.cos(plane.direction), np.sin(plane.direction)]))
+    ranges, angles = np.hypot(*points.T), np.arctan2(points[:, 1], points[:, 0])
+    n, m = len(scene.transmit_array), len(scene.receive_array)
+    columns = []
+    for k in range(len(sections)):
+        sent = np.exp(1j * np.pi * np.sin(angles[k]) * (np.arange(n) - (n - 1) / 2))
+        seen = np.exp(1j * np.pi * np.sin(angles[k]) * (np.arange(m) - (m - 1) / 2))
+        turns = np.exp(-4j * np.pi / SPEED_OF_LIGHT * ranges[k] * echo.offset)
+        columns.append(np.exp(gain) * np.sqrt(target.path_power * sections.length[k]) * np.outer(
+            seen, (sent @ echo.sent) * turns).ravel())
+    a = np.stack(columns, axis=1)
+    covariance = a @ a.conj().T + scene.radio.sensing_noise.power * np.eye(len(a))
+    y = echo.received.ravel()
+    return (np.linalg.slogdet(covariance)[1] - len(a) * np.log(scene.radio.sensing_noise.power)
+            + (y.conj() @ np.linalg.solve(covariance, y)).real
+            - np.vdot(y, y).real / scene.radio.sensing_noise.power)
+
+
+def likelihood(scene, target, echo):
+    plane = planar_pose(scene.transmit_array, target.pose)
+    white = whiten(scene.radio.sensing_noise, echo.received)
+    return _Likelihood(scene, target, visible_sections(target, plane), echo, white), plane
+
+
+def test_likelihood_is_that_of_the_full_covariance():
+    scene = snapshots(far_scene(VEHICLE, elements=(4, 5), sections=3), 12)
+    body = scene.extended[0]
+    echo = simulate_echo(scene, body, random_beams(4, 2), np.random.default_rng(0))
+    reduced, plane = likelihood(scene, body, echo)
+    assert reduced.at(plane, 0.3)[0] == pytest.approx(
+        brute_likelihood(scene, body, echo, 0.3), rel=1e-9)
+
+
+@pytest.mark.parametrize('noise', ['white', 'coloured'])
+@pytest.mark.parametrize('model', ['far-field', 'near-field'])
+def test_gradient_is_that_of_differences(model, noise):
+    scene = snapshots(far_scene(UAV, 6.0, elements=(6, 7), sections=4, model=model), 60)
+    if noise == 'coloured':
+        root = random_beams(7, 7, 3)
+        scene = replace(scene, radio=replace(scene.radio, sensing_noise=SensingNoise(
+            covariance=1e-12 * (root @ root.conj().T + 2 * np.eye(7)))))
+    body = scene.extended[0]
+    echo = simulate_echo(scene, body, random_beams(6, 3), np.random.default_rng(1))
+    model_likelihood, plane = likelihood(scene, body, echo)
+    _, slope = model_likelihood.at(plane, 0.2)
+    for i, step in enumerate([1e-4, 1e-5, 1e-4, 1e-4]):
+        shift = step * np.eye(4)[i]
+
+        def at(factor, shift=shift):
+            return model_likelihood.at(_shifted(plane, factor * shift),
+                                       0.2 + factor * shift[3])[0]
+
+        numerical = (8 * (at(1) - at(-1)) - at(2) + at(-2)) / (12 * step)
+        assert slope[i] == pytest.approx(numerical, rel=1e-5, abs=1e-5 * np.abs(slope).max())
+
+
+def test_noise_and_echo_have_their_powers():
+    scene = snapshots(far_scene(elements=(6, 7)), 4000)
+    quiet = simulate_echo(scene, replace(scene.extended[0], path_power=1e-30),
+                          random_beams(6, 3), np.random.default_rng(2))
+    assert np.mean(np.abs(quiet.received) ** 2) == pytest.approx(1e-11, rel=0.02)
+    # rms offset is the effective bandwidth.
+    assert np.sqrt(np.mean(quiet.offset ** 2)) == pytest.approx(1e8, rel=1e-6)
+    fisher = build_extended_fisher(scene, scene.extended[0])
+    expected = 1e-12 * fisher.sections.length @ fisher.illumination(random_beams(6, 3))
+    powers = []
+    for seed in range(300):
+        echo = simulate_echo(snapshots(scene, 50), scene.extended[0], random_beams(6, 3),
+                             np.random.default_rng(seed))
+        powers.append(np.mean(np.abs(echo.received) ** 2) - 1e-11)
+    assert np.mean(powers) == pytest.approx(expected, rel=0.2)
+
+
+def test_coloured_noise_has_its_covariance():
+    root = random_beams(5, 5, 3)
+    covariance = 1e-12 * (root @ root.conj().T + np.eye(5))
+    scene = snapshots(far_scene(elements=(4, 5)), 40000)
+    for noise, expected in ((SensingNoise(covariance=covariance), covariance),
+                            (SensingNoise(diagonal=np.arange(1.0, 6.0)),
+                             np.diag(np.arange(1.0, 6.0)))):
+        loud = replace(scene, radio=replace(scene.radio, sensing_noise=noise))
+        echo = simulate_echo(loud, replace(loud.extended[0], path_power=1e-30),
+                             random_beams(4, 1), np.random.default_rng(4))
+        sample = echo.received @ echo.received.conj().T / 40000
+        assert np.abs(sample - expected).max() < 0.03 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize('normalised', [False, True], ids=['plain', 'normalised'])
+def test_matched_filter_finds_a_strong_point(normalised):
+    """A contour of a centimetre is a point; strong, so that noise and grid decide."""
+    scene = snapshots(far_scene(VEHICLE.scaled(0.002), direction=0.2137, path_power=1e-6), 200)
+    echo = simulate_echo(scene, scene.extended[0], random_beams(16, 16),
+                         np.random.default_rng(0))
+    there = replace(scene.extended[0], pose=pose_in_plane(scene.transmit_array, 20.0, 0.3, 0.0))
+    found = matched_filter_direction(scene, there, echo, normalised=normalised)
+    # The plain one leans to where more is sent.
+    assert found == pytest.approx(0.2137, abs=np.deg2rad(0.011 if normalised else 1.0))
+
+
+def errors(scene, body, beams, trials, spread, rounds=3, seed=0):
+    rng = np.random.default_rng(seed)
+    true = planar_pose(scene.transmit_array, body.pose)
+    out = []
+    for _ in range(trials):
+        echo = simulate_echo(scene, body, beams, rng)
+        off = rng.normal(size=3) * spread
+        track = replace(body, pose=pose_in_plane(
+            scene.transmit_array, true.range + off[0], true.direction + off[1],
+            true.orientation + off[2]))
+        found = estimate_pose(scene, track, echo, rounds)
+        assert found.converged
+        out.append([found.range - true.range, found.direction - true.direction,
+                    found.orientation - true.orientation])
+    return np.array(out)
+
+
+@needs_extended_reference
+def test_maximum_likelihood_comes_close_to_the_bound_and_the_matched_filter_does_not():
+    """The design of scenario S1, from a track that is right about the visible sections."""
+    reference = extended_reference('S1_vehicle_los')
+    scene, body = reference.scene, reference.target
+    beams = complex_array(reference.data['designs']['sdr']['W'])
+    fisher = build_extended_fisher(scene, body)
+    bounds = fisher.bounds(fisher.of_factor(beams))
+    off = errors(scene, body, beams, 30, np.zeros(3), rounds=1)
+    ratio = np.sqrt(np.mean(off ** 2, axis=0)
+                    / [bounds.range, bounds.direction, bounds.orientation])
+    # The bound treats the coefficients' powers as their means; the marginal one is larger.
+    assert (ratio > 0.7).all() and (ratio < 3.0).all()
+    rng = np.random.default_rng(1)
+    filtered = [matched_filter_direction(scene, body, simulate_echo(scene, body, beams, rng))
+                for _ in range(10)]
+    assert np.sqrt(np.mean(np.square(filtered))) > 30 * np.sqrt(bounds.direction)
+
+
+@pytest.mark.parametrize('model', ['far-field', 'near-field'])
+def test_a_coarse_track_is_enough_to_start_from(model):
+    scene = snapshots(far_scene(VEHICLE, 10.0, 0.2, 0.6, model=model), 300)
+    body, beams = scene.extended[0], beams_towards(scene)
+    off = errors(scene, body, beams, 8, [0.1, np.deg2rad(0.3), np.deg2rad(2.0)])
+    # Millimetres, hundredths and tenths of a degree.
+    assert (np.median(np.abs(off), axis=0) < [0.01, np.deg2rad(0.05), np.deg2rad(0.6)]).all()
+
+
+def test_a_circle_keeps_the_orientation_of_its_track():
+    scene = snapshots(far_scene(CIRCLE, 10.0), 200)
+    body = scene.extended[0]
+    echo = simulate_echo(scene, body, beams_towards(scene), np.random.default_rng(0))
+    found = estimate_pose(scene, body, echo)
+    assert found.orientation == pytest.approx(0.5, abs=1e-9)
+    assert found.range == pytest.approx(10.0, abs=0.02)
+
+
+def test_without_bandwidth_the_far_model_leaves_the_range_to_the_track():
+    scene = snapshots(far_scene(VEHICLE, 10.0), 200)
+    scene = replace(scene, radio=replace(scene.radio, bandwidth=None))
+    body = scene.extended[0]
+    echo = simulate_echo(scene, body, beams_towards(scene), np.random.default_rng(0))
+    assert not echo.offset.any()
+    found = estimate_pose(scene, body, echo)
+    assert np.isfinite([found.range, found.direction, found.orientation]).all()
+    assert found.direction == pytest.approx(0.2, abs=0.01)
+
+
+def test_near_field_in_space_before_a_planar_array():
+    array = planar(8, 8)
+    scene = far_scene(VEHICLE.scaled(0.2), 2.0, 0.1, 0.5, model='near-field', motion='space',
+                      path_power=1e-9)
+    scene = snapshots(Scene(array, array, scene.radio, extended=scene.extended), 200)
+    body = scene.extended[0]
+    echo = simulate_echo(scene, body, random_beams(64, 6), np.random.default_rng(3))
+    found = estimate_pose(scene, body, echo)
+    assert np.linalg.norm(found.pose.position - body.position) < 0.01
+
+
+def test_gain_tells_that_the_path_is_weaker_than_expected():
+    scene = snapshots(far_scene(VEHICLE, 10.0), 300)
+    body, beams = scene.extended[0], beams_towards(scene)
+    gains = []
+    for seed in range(12):
+        echo = simulate_echo(scene, replace(body, path_power=1e-12 / 9), beams,
+                             np.random.default_rng(seed))
+        gains.append(estimate_pose(scene, body, echo).gain)
+    assert np.median(gains) == pytest.approx(1 / 3, rel=0.25)
