@@ -33,6 +33,8 @@ class Outcome:
         See `Solution`; what was asked for, or more if `reason` says so.
     reason : str
         What the design had to relax; empty if nothing.
+    problem : Problem or None
+        In whose coordinates the beams are; None: in those of the problem that was given.
 
     """
 
@@ -43,6 +45,7 @@ class Outcome:
     subspace_dimension: int | None = None
     coverage_limit: float = math.inf
     reason: str = ''
+    problem: Problem | None = None
 
 
 def require_point_targets(problem: Problem, design: str) -> None:

@@ -297,7 +297,7 @@ def _penalised(problem: Problem, factors: list[Complex]) -> Iterator[Complex]:
         matrices: list[Complex] = []
         for covariance in covariances:
             top = np.linalg.eigh(covariance)[1][:, -1]
-            rest: Complex = np.eye(len(top)) - np.outer(top, top.conj())
+            rest: Complex = np.eye(len(top), dtype=complex) - np.outer(top, top.conj())
             matrices.append(penalty * rest)
         try:
             point = solve_blocks(problem, [basis] * len(blocks), PENALTY_GAP, None, matrices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ class _Constraints:
     levels: Real
 
 
-def restored(problem: Problem, beams: ReducedBeams) -> ReducedBeams | None:
+def restored(problem: Problem, beams: ReducedBeams,
+             projectors: Complex | None = None) -> ReducedBeams | None:
     """
     Make beams that almost meet all requirements meet them.
 
@@ -38,6 +39,8 @@ def restored(problem: Problem, beams: ReducedBeams) -> ReducedBeams | None:
     problem : Problem
     beams : ReducedBeams
         Beams that carry no data stay without.
+    projectors : ndarray, shape (n, d, d), or None
+        Onto what each of the beams may change by; None: anything.
 
     Returns
     -------
@@ -59,6 +62,9 @@ def restored(problem: Problem, beams: ReducedBeams) -> ReducedBeams | None:
             return beams.with_full_power()
         stacked = np.hstack([beams.communication, beams.sensing])
         constraints = _linearised(problem, beams, levels)
+        if projectors is not None:
+            constraints = replace(constraints, gradients=np.einsum(
+                'rij,njr->nir', projectors, constraints.gradients))
         step, move = _shortest(constraints)
         stacked = stacked + step
         levels = levels + move

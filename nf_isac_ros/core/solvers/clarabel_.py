@@ -91,6 +91,29 @@ class MaxMinPoint:
     status: str
 
 
+@dataclass(frozen=True)
+class PatternPoint:
+    """
+    Point of the compact form of a fit to a pattern.
+
+    Attributes
+    ----------
+    covariance : ndarray, shape (d, d)
+        S.
+    parts : ndarray, shape (U, U, U)
+        X_u = G^H W_u G.
+    level : float
+        e.
+    iterations : int
+
+    """
+
+    covariance: Complex
+    parts: Complex
+    level: float
+    iterations: int
+
+
 def solve_crb(problem: Problem, reference: Complex, gap: float, budget: float | None = None,
               options: Mapping[str, object] | None = None) -> CompactPoint:
     """
@@ -180,6 +203,49 @@ def solve_max_min(problem: Problem, points: Complex, reference: Complex, gap: fl
     scaled = replace(problem, user_channels=factor.conj().T @ problem.user_channels)
     form = _MaxMinForm(scaled, factor.conj().T @ factor, factor.conj().T @ points)
     point = form.solve(gap, budget, options or {})
+    return replace(point, covariance=factor @ point.covariance @ factor.conj().T)
+
+
+def solve_pattern(problem: Problem, points: Complex, wanted: Real, reference: Complex, gap: float,
+                  budget: float | None = None) -> PatternPoint:
+    """
+    Fit what points receive to a pattern of free level, with the whole power, subject to SINRs.
+
+    Parameters
+    ----------
+    problem : Problem
+        Feasible.
+    points : ndarray, shape (d, K)
+        The vectors p_k.
+    wanted : ndarray, shape (K,)
+        Shape of the pattern.
+    reference : ndarray, shape (d, d)
+        As for `solve_crb`.
+    gap : float
+        Accuracy to aim for.
+    budget : float or None
+        Time limit [s].
+
+    Returns
+    -------
+    PatternPoint
+        The solver's last point; nothing in it is to be trusted before it is repaired.
+
+    Raises
+    ------
+    SolverError
+        If the solver ended without numbers.
+
+    Notes
+    -----
+    Least sum_k (p_k^H S p_k - e wanted_k)^2 over S and e >= 0 with trace one.
+
+    """
+    factor = _square_root(reference)
+    scaled = replace(problem, user_channels=factor.conj().T @ problem.user_channels)
+    form = _PatternForm(
+        scaled, factor.conj().T @ factor, factor.conj().T @ points, wanted)
+    point = form.solve(gap, budget)
     return replace(point, covariance=factor @ point.covariance @ factor.conj().T)
 
 
@@ -307,6 +373,35 @@ class _MaxMinForm(_CompactForm):
             covariance, self._parts(x, covariance),
             z[self._program.spans[self._rows]] * self._shares,
             self._multipliers(z, self._unit), int(solution.iterations), str(solution.status))
+
+
+class _PatternForm(_CompactForm):
+    """The same with the distance of what points receive from a pattern."""
+
+    def __init__(self, problem: Problem, power_metric: Complex, points: Complex,
+                 wanted: Real) -> None:
+        # The level, and the distance.
+        super().__init__(problem, power_metric, 2)
+        n = len(wanted)
+        powers = np.einsum('dk,dk->k', points.conj(), points).real
+        self._unit = float(powers.mean())
+        rows = to_vector(np.einsum('dk,ek->kde', points, points.conj())) / self._unit
+        # All of the power is used: without that, less of it fits better.
+        self._program.add({0: to_vector(power_metric[None])}, -np.ones(1), clarabel.ZeroConeT(1))
+        self._program.add({self._at_own: np.eye(1)}, np.zeros(1), clarabel.NonnegativeConeT(1))
+        own = np.zeros((n + 1, 2))
+        own[0, 1], own[1:, 0] = 1.0, -wanted
+        self._program.add({0: np.vstack([np.zeros((1, rows.shape[1])), rows]), self._at_own: own},
+                          np.zeros(n + 1), clarabel.SecondOrderConeT(n + 1))
+
+    def solve(self, gap: float, budget: float | None) -> PatternPoint:
+        """Run Clarabel and read its last point."""
+        cost = np.zeros(self._program.n_variables)
+        cost[self._at_own + 1] = 1.0
+        x, _, solution = self._program.run(cost, gap, budget, {})
+        covariance = from_vector(x[:self._at_parts])
+        return PatternPoint(covariance, self._parts(x, covariance),
+                            float(x[self._at_own]) * self._unit, int(solution.iterations))
 
 
 def _part_scalings(sinr: Real) -> list[Real]:

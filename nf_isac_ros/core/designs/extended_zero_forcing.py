@@ -1,0 +1,183 @@
+"""Zero forcing for extended targets: all directions at once, certified against the optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.beams import ReducedBeams, factor, no_beams
+from nf_isac_ros.core.certificate import crb_bound, tangent_weights
+from nf_isac_ros.core.designs.base import Design, Outcome
+from nf_isac_ros.core.designs.extended_crb_min import (
+    NoBeamsError,
+    objective,
+    with_relaxed_coverage,
+)
+from nf_isac_ros.core.designs.zero_forcing import ZeroForcingError
+from nf_isac_ros.core.extended.extraction import data_beams
+from nf_isac_ros.core.extended.restoration import restored
+from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.solvers.clarabel_blocks import BlockPoint, solve_zero_forcing
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+# Singular values of the responses that are left out.
+TRUNCATION = 1e-2
+# Channels whose matrix has a larger condition number cannot be told apart.
+MAX_CONDITION = 1e8
+# The solver aims for this much of the gap.
+SOLVER_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class ZeroForcingSpace:
+    """
+    What zero-forcing beams are made of.
+
+    Attributes
+    ----------
+    served : ndarray, shape (d, U)
+        F with G^H F = I.
+    free : ndarray, shape (d, n)
+        Orthonormal, unseen by every user.
+
+    """
+
+    served: Complex
+    free: Complex
+
+    def projectors(self, n_sensing: int) -> Complex:
+        """Onto what beams may change by, (U + n_sensing, d, d): the user's own, and the free."""
+        unseen = self.free @ self.free.conj().T
+        own = [unseen + np.outer(beam, beam.conj()) / np.linalg.norm(beam) ** 2
+               for beam in self.served.T]
+        return np.array([*own, *[unseen] * n_sensing])
+
+
+def zero_forcing_space(problem: Problem) -> ZeroForcingSpace:
+    """
+    Find what zero-forcing beams are made of.
+
+    Raises
+    ------
+    ZeroForcingError
+        'dependent-users', 'zero-forcing-power'.
+
+    """
+    g = problem.user_channels
+    d, n_users = g.shape
+    if n_users and not np.linalg.cond(g) < MAX_CONDITION:
+        raise ZeroForcingError(
+            f'a channel of the {n_users} users is a mixture of the others', 'dependent-users')
+    served = np.asarray(np.linalg.pinv(g).conj().T, dtype=np.complex128)
+    least = float(np.sum(problem.sinr * problem.user_noise * np.sum(np.abs(served) ** 2, axis=0)))
+    if least >= 1.0:
+        raise ZeroForcingError(
+            f'zero forcing takes {least:.6g} times the power that there is', 'zero-forcing-power')
+    # The users' directions come first in the basis.
+    free = np.zeros((d, d - n_users), dtype=complex)
+    free[n_users:] = np.eye(d - n_users)
+    return ZeroForcingSpace(served, free)
+
+
+def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
+    """
+    Minimise the bounds of the extended targets by beams that no other user hears.
+
+    Parameters
+    ----------
+    problem : Problem
+        With extended targets, and no others.
+    gap : float
+        Relative gap to aim for within zero forcing; the bound is that of all beams, so that the
+        loss of zero forcing shows.
+    budget : float or None
+        Time limit [s].
+
+    Returns
+    -------
+    Outcome
+        With relaxed coverage, and labelled, as `extended_crb_min.solve`.
+
+    Raises
+    ------
+    SceneError
+        If the scene is not one for this design.
+    InfeasibleError
+        If the SINRs cannot be met.
+    ZeroForcingError
+        If zero forcing cannot meet them.
+    SolverError
+        If no feasible beams are found.
+
+    Notes
+    -----
+    (P34)-(P44) of the extended-target paper. Instead of its search over one section for each user
+    the relaxation over all of them and all mixtures, `clarabel_blocks.solve_zero_forcing`; its
+    optimum is a zero-forcing design whenever it has the rank of the users.
+
+    """
+    deadline = None if budget is None else time.perf_counter() + budget
+    return with_relaxed_coverage(problem, lambda wanted: _solve(wanted, gap, deadline))
+
+
+def _solve(problem: Problem, gap: float, deadline: float | None) -> Outcome:
+    narrow, basis = problem.truncated(TRUNCATION)
+    space = zero_forcing_space(narrow)
+    left = None if deadline is None else max(deadline - time.perf_counter(), 0.0)
+    point = solve_zero_forcing(narrow, space.served, space.free, SOLVER_SHARE * gap, left)
+    beams = _beams(narrow, space, point, gap, deadline)
+    if beams is None:
+        raise NoBeamsError('no feasible zero-forcing beams were found')
+    lifted = ReducedBeams(basis @ beams.communication, basis @ beams.sensing)
+    return Outcome(lifted, loss_bound(problem, point, lifted), point.iterations,
+                   subspace_dimension=narrow.dimension)
+
+
+def loss_bound(problem: Problem, point: BlockPoint, beams: ReducedBeams) -> float:
+    """Bound on what any beams can reach, from the multipliers of zero forcing."""
+    candidates = [point.weights, tangent_weights(problem, beams.covariance)]
+    return max((crb_bound(problem, weights, point.multipliers, point.row_multipliers)
+                for weights in candidates if weights is not None), default=0.0)
+
+
+def _beams(problem: Problem, space: ZeroForcingSpace, point: BlockPoint, gap: float,
+           deadline: float | None) -> ReducedBeams | None:
+    """
+    Beams of the relaxation.
+
+    With M = [[diag(p), X], [X^H, Y]] the users' are [diag(p)^1/2, X^H diag(p)^-1/2]; what is left
+    of Y reaches no user. Where it may not be sent, and is more than rounding, other beams are
+    looked for: with one user there is nothing to force to zero anyway.
+    """
+    block = point.blocks[0]
+    n_users = len(problem.sinr)
+    powers = np.maximum(np.diag(block).real[:n_users], 0.0)
+    cross = block[:n_users, n_users:]
+    communication = (space.served * np.sqrt(powers)
+                     + space.free @ (cross.conj().T / np.sqrt(powers)))
+    rest = block[n_users:, n_users:] - (cross.conj().T / powers) @ cross
+    sensing = space.free @ factor(rest)
+    if problem.scene.options.sensing_stream or not n_users:
+        return restored(problem, ReducedBeams(communication, sensing),
+                        space.projectors(sensing.shape[1]))
+    beams = restored(problem, ReducedBeams(communication, no_beams(problem)), space.projectors(0))
+    columns = np.hstack([space.served, space.free])
+    covariance = columns @ block @ columns.conj().T
+    relaxed = problem.objective(covariance)
+    if beams is not None and problem.objective(beams.covariance) <= relaxed / (1.0 - gap):
+        return beams
+    parts = np.zeros((n_users,) * 3, dtype=complex)
+    parts[np.arange(n_users), np.arange(n_users), np.arange(n_users)] = powers
+    found = data_beams(problem, covariance, parts, relaxed / (1.0 - gap),
+                       np.random.default_rng(0), deadline)
+    candidates = [one for one in (beams, found[0] if found else None) if one is not None]
+    return min(candidates, default=None,
+               key=lambda one: problem.objective(one.covariance))
+
+
+DESIGN = Design('extended-zero-forcing', True, True, solve, objective)
