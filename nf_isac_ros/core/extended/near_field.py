@@ -80,7 +80,7 @@ def near_field_fisher(transmit: AntennaArray, receive: AntennaArray, radio: Radi
 
     columns = _rows(transmit, points, radio.wavelength, names, frame)
     if receive.same_elements(transmit) and radio.sensing_noise.power is not None:
-        receive_gram = _grams(columns.conj()) / radio.sensing_noise.power
+        receive_gram = _grams(columns).conj() / radio.sensing_noise.power
     else:
         receive_gram = _grams(_seen(receive, points, radio, names, frame))
 
@@ -120,16 +120,14 @@ def _rows(array: AntennaArray, points: Real, wavelength: float, names: list[str]
     Without the parts of the derivatives along the responses: those only shift what is unknown of
     the coefficients, and they are large.
     """
-    n = len(points)
-    rows = np.empty((4 * n, len(array)), dtype=complex)
-    write_decorrelated(array.axes, points, wavelength, names, rows)
     dimension = frame.shape[1]
-    if dimension == 3:
-        return rows.reshape(4, n, -1)
-    out = np.empty(((1 + dimension), n, len(array)), dtype=complex)
-    out[0] = rows[:n]
-    np.matmul(frame.T, rows[n:].view(float).reshape(3, -1),
-              out=out[1:].view(float).reshape(dimension, -1))
+    out = np.empty((1 + dimension, len(points), len(array)), dtype=complex)
+    # One point at a time: what is written is still in the cache when it is recombined.
+    rows = np.empty((4, len(array)), dtype=complex)
+    for k, point in enumerate(points):
+        write_decorrelated(array.axes, point[None], wavelength, names[k:k + 1], rows)
+        out[0, k] = rows[0]
+        out[1:, k] = (frame.T @ rows[1:].view(float)).view(complex)
     return out
 
 
@@ -149,5 +147,7 @@ def _seen(array: AntennaArray, points: Real, radio: Radio, names: list[str],
 
 def _grams(rows: Complex) -> Complex:
     """Gram matrices (K, r, r) of the responses of each section."""
-    by_section = rows.transpose(1, 0, 2)
-    return by_section.conj() @ by_section.swapaxes(-1, -2)
+    out = np.empty((rows.shape[1], len(rows), len(rows)), dtype=complex)
+    for k in range(len(out)):
+        out[k] = rows[:, k].conj() @ rows[:, k].T
+    return out
