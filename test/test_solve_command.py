@@ -129,6 +129,8 @@ SCENES = {
         'real': [1e-3 * (i % 3) for i in range(16)],
         'imag': [1e-3 * (i % 5) for i in range(16)]}})),
     'no-users': changed(('users', [])),
+    'uncertain': changed(('targets', 0, 'position_covariance_m2',
+                          [[4e-4, 0, 1e-4], [0, 1e-4, 0], [1e-4, 0, 4e-4]])),
     'two-targets': changed(('targets', [{'id': 'a', 'position_m': [0.1, 0.3, 1.2]},
                                         {'id': 'b', 'position_m': [-0.4, 0.1, 1.5],
                                          'reflection': [0, 2]}])),
@@ -466,7 +468,7 @@ def line(capsys):
 def test_designs_of_later_versions(name, tmp_path, line):
     assert line(written(tmp_path, SCENE), '--design', name) == (
         f"--design: is '{name}'; is not available yet; must be one of crb-min, crb-min-full, "
-        'isotropic, least-power, max-min-echo, max-min-illumination, sensing-only, sinr-max, '
+        'crb-min-region, isotropic, least-power, max-min-echo, max-min-illumination, sensing-only, sinr-max, '
         'users-first, zero-forcing')
 
 

@@ -41,6 +41,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
     Solution
 
     """
+    problem = outcome.problem or problem
     scene, power = problem.scene, problem.scene.radio.power
     n_users = len(scene.users)
     dimension = outcome.subspace_dimension or problem.dimension
@@ -50,7 +51,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
     received = _product(1.0, problem.columns, weights, 2)
 
     near = _reaches(scene)
-    targets = (*_point_reports(problem, received[problem.point_columns], near),
+    targets = (*_point_reports(problem, received, near),
                *(_extended_report(problem, i, received[own], near)
                  for i, own in enumerate(problem.extended_columns)))
     ratios = received_sinr(received[:n_users], problem.noise_power)
@@ -102,19 +103,34 @@ def _reaches(scene: Scene) -> Reaches:
 
 def _point_reports(problem: Problem, received: Complex,
                    near: Reaches) -> tuple[TargetReport, ...]:
-    """Reports from what the stacked conjugate responses receive of each beam."""
+    """Reports from what the columns of the problem receive of each beam."""
     scene, n = problem.scene, len(problem.scene.targets)
     if not n:
         return ()
-    bounds = position_bounds(problem.full_fisher.of_gram(received @ received.conj().T), n)
-    illumination = (np.abs(received[:n]) ** 2).sum(axis=1).tolist()
+    own = received[problem.point_columns]
+    bounds = position_bounds(problem.full_fisher.of_gram(own @ own.conj().T), n)
+    averages = _averaged_bounds(problem, received)
+    illumination = (np.abs(own[:n]) ** 2).sum(axis=1).tolist()
     isotropic = np.trace(problem.isotropic_bounds, axis1=1, axis2=2).tolist()
     return tuple(
         TargetReport(
             target.id, target.position, bounds[k], isotropic[k], illumination[k],
             float(problem.echo_gains[k]) * illumination[k],
-            any(dist(target.position, centre) < reach for centre, reach in near))
+            any(dist(target.position, centre) < reach for centre, reach in near),
+            region_crb=None if averages is None else averages[k])
         for k, target in enumerate(scene.targets))
+
+
+def _averaged_bounds(problem: Problem, received: Complex) -> NDArray[np.float64] | None:
+    """Bounds of the points, averaged over their sigma points, (K, 3, 3); None without those."""
+    if not problem.sigma_points:
+        return None
+    average = np.zeros((len(problem.scene.targets), 3, 3))
+    for point in problem.sigma_points:
+        seen = received[point.own]
+        average += point.share * position_bounds(
+            point.full_fisher.of_gram(seen @ seen.conj().T), len(average))
+    return average
 
 
 def _extended_report(problem: Problem, index: int, received: Complex,

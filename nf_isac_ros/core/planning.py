@@ -159,7 +159,8 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
             if reflection is None:
                 reflection = DEFAULT_REFLECTION if settings is None else settings.reflection
             as_points |= body.kind == 'extended'
-            target = PointTarget(body.id, body.position, reflection)
+            target = PointTarget(body.id, body.position, reflection,
+                                 position_covariance=body.position_covariance)
             if settings is not None:
                 target = replace(target, weight=settings.weight,
                                  coordinate_weights=settings.coordinate_weights)

@@ -22,6 +22,8 @@ Motion = Literal['plane', 'space']
 Geometry = Literal['far', 'exact']
 Coupling = Literal['real', 'complex']
 
+# How far a covariance may be from symmetric and positive semidefinite, against its largest entry.
+ROUNDING = 1e-9
 # More sections than this only cost time: the polygon behind them has 1440 edges.
 MAX_SECTIONS = 360
 
@@ -53,6 +55,9 @@ class PointTarget:
         Weight of the target's bound in the objective.
     coordinate_weights : ndarray, shape (3,)
         Further weights of the bounds on x, y and z of the scene frame.
+    position_covariance : ndarray, shape (3, 3)
+        How well the position is known beforehand, as from a track [m^2]; zero: exactly. Only
+        designs for a region look at it.
 
     """
 
@@ -61,6 +66,7 @@ class PointTarget:
     reflection: complex = 1.0 + 0.0j
     weight: float = 1.0
     coordinate_weights: Vector = field(default_factory=lambda: np.ones(3))
+    position_covariance: Vector = field(default_factory=lambda: np.zeros((3, 3)))
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -77,6 +83,16 @@ class PointTarget:
                              'positive numbers', 'bad-weight', self.id)
         weights.setflags(write=False)
         object.__setattr__(self, 'coordinate_weights', weights)
+        covariance = np.array(self.position_covariance, dtype=float)
+        scale = np.abs(covariance).max(initial=0.0)
+        if (covariance.shape != (3, 3) or not np.isfinite(covariance).all()
+                or np.abs(covariance - covariance.T).max() > ROUNDING * scale
+                or np.linalg.eigvalsh(covariance)[0] < -ROUNDING * scale):
+            raise SceneError(
+                f'position covariance of {self.id!r} is {covariance.tolist()}, must be 3 x 3, '
+                'symmetric and positive semidefinite [m^2]', 'bad-covariance', self.id)
+        covariance.setflags(write=False)
+        object.__setattr__(self, 'position_covariance', covariance)
 
     @property
     def weights(self) -> Vector:

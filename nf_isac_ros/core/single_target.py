@@ -8,6 +8,7 @@ from scipy.linalg import eigh
 
 from nf_isac_ros.core.beams import SINR_MARGIN, ReducedBeams, no_beams, repair
 from nf_isac_ros.core.certificate import tangent_weights
+from nf_isac_ros.core.fisher import FisherMap
 from nf_isac_ros.core.problem import Problem
 
 Real = NDArray[np.float64]
@@ -27,7 +28,7 @@ def focusing_ratio(problem: Problem) -> float:
     Parameters
     ----------
     problem : Problem
-        With one target.
+        With one target, a point.
 
     Returns
     -------
@@ -44,8 +45,7 @@ def focusing_ratio(problem: Problem) -> float:
 
     """
     listening = _spread(problem.full_fisher.receive_gram)
-    n_users = len(problem.scene.users)
-    lighting = _spread(problem.gram[n_users:, n_users:])
+    lighting = _spread(problem.gram[problem.point_columns, problem.point_columns])
     scale = 1.0 / np.sqrt(np.maximum(np.diag(listening), np.finfo(float).tiny))
     try:
         largest = eigh(lighting * scale * scale[:, None], listening * scale * scale[:, None],
@@ -76,7 +76,7 @@ def closed_form(problem: Problem) -> tuple[ReducedBeams, Real] | None:
         With which `certificate.crb_bound` is tight if the beams are optimal: only that tells
         whether they are.
 
-    None if there is not exactly one target, or no such beams.
+    None if there is more to estimate than one point, or there are no such beams.
 
     Notes
     -----
@@ -85,7 +85,7 @@ def closed_form(problem: Problem) -> tuple[ReducedBeams, Real] | None:
     SINR allows. docs/maths.md, single target, says when these are optimal.
 
     """
-    if len(problem.scene.targets) != 1:
+    if len(problem.scene.targets) != 1 or not isinstance(problem.fisher, FisherMap):
         return None
     focus = problem.fisher.transmit[:, 0] / np.linalg.norm(problem.fisher.transmit[:, 0])
     gains = np.abs(problem.user_channels.conj().T @ focus) ** 2

@@ -51,6 +51,8 @@ class TargetReport:
     section_illumination : ndarray, shape (K,)
         Power at each section of an extended target [W], or with plane waves that power over the
         path loss; its mean is the target's illumination. Empty for a point.
+    region_crb : ndarray, shape (3, 3), or None
+        The bound averaged over where the target may be [m^2]; None: the design did not look there.
 
     """
 
@@ -63,6 +65,7 @@ class TargetReport:
     near_field: bool
     bounds: ExtendedBounds | None = None
     section_illumination: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    region_crb: NDArray[np.float64] | None = None
 
     @property
     def coverage_ratio(self) -> float:

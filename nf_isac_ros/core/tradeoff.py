@@ -291,7 +291,7 @@ def _points(problem: Problem, design: Design, thresholds: Real, gap: float,
         started = time.perf_counter()
         solution = None
         try:
-            if design.needs_targets and abs(at.max_common_sinr_scale_db) <= AT_THE_LIMIT_DB:
+            if design.meets_sinr and abs(at.max_common_sinr_scale_db) <= AT_THE_LIMIT_DB:
                 # Nothing is left to optimise, and solvers want an interior.
                 outcome, status = Outcome(
                     ReducedBeams(at.balanced[1].beams, no_beams(at)), math.nan), PointStatus.LIMIT

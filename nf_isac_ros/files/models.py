@@ -80,6 +80,20 @@ def _not_zero(pair: list[float]) -> list[float]:
 
 Quaternion = Annotated[list[Coordinate], Len(4, 4), AfterValidator(_unit_norm)]
 Reflection = Annotated[ComplexNumber, AfterValidator(_not_zero)]
+
+
+def _covariance(rows: list[list[float]]) -> list[list[float]]:
+    matrix = np.array(rows)
+    rounding = 1e-9 * np.abs(matrix).max()
+    if np.abs(matrix - matrix.T).max() > rounding:
+        raise ValueError('must be symmetric')
+    if (least := np.linalg.eigvalsh(matrix)[0]) < -rounding:
+        raise ValueError(f'must be positive semidefinite; has the eigenvalue {least:.3g}')
+    return rows
+
+
+PositionCovariance = Annotated[
+    list[Annotated[list[Part], Len(3, 3)]], Len(3, 3), AfterValidator(_covariance)]
 CoordinateWeights = Annotated[list[Positive], Len(3, 3)]
 
 

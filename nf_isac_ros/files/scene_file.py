@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.scene import PointTarget, Radio, ScatteredPath, Scene, User
-from nf_isac_ros.core.solution import Quality, Solution
+from nf_isac_ros.core.solution import Quality, Solution, TargetReport
 from nf_isac_ros.files.extended import ExtendedTargetModel, OptionsModel, known_contours
 from nf_isac_ros.files.models import (
     MAX_BODIES,
@@ -30,6 +30,7 @@ from nf_isac_ros.files.models import (
     NoiseModel,
     Point,
     PointModel,
+    PositionCovariance,
     Positive,
     Reflection,
     Watt,
@@ -59,6 +60,7 @@ class _TargetModel(PointModel):
     reflection: Reflection = [1.0, 0.0]
     weight: Positive = 1.0
     weights: CoordinateWeights = [1.0, 1.0, 1.0]
+    position_covariance_m2: PositionCovariance | None = None
 
 
 def _kind(target: Any) -> str:
@@ -159,7 +161,8 @@ class SceneModel(StrictModel):
             bandwidth=self.radio.bandwidth_hz)
         targets = tuple(
             PointTarget(t.id, np.array(t.position_m), as_complex(t.reflection), t.weight,
-                        np.array(t.weights))
+                        np.array(t.weights), np.zeros((3, 3)) if t.position_covariance_m2 is None
+                        else np.array(t.position_covariance_m2))
             for t in self.targets if isinstance(t, _TargetModel))
         contours = known_contours(self.contours, folder)
         extended = tuple(
@@ -228,10 +231,7 @@ def solution_record(solution: Solution) -> dict[str, Any]:
         'status': 'early' if early else 'optimal',
         'objective': solution.objective, 'bound': solution.bound, 'gap': solution.gap,
         'sum_crb_m2': sums[0], 'isotropic_sum_crb_m2': sums[1],
-        'targets': [
-            {'id': target.id, 'position_m': target.position.tolist(),
-             'crb_m2': target.crb.tolist(), 'illumination_w': target.illumination,
-             'echo_power_w': target.echo_power} for target in solution.targets],
+        'targets': [_target_record(target) for target in solution.targets],
         'users': [
             {'id': user.id, 'sinr_db': user.sinr_db, 'required_sinr_db': user.required_sinr_db}
             for user in solution.users],
@@ -242,6 +242,15 @@ def solution_record(solution: Solution) -> dict[str, Any]:
         'times_ms': dict(solution.times_ms),
     }
     return _finite(record)
+
+
+def _target_record(target: TargetReport) -> dict[str, Any]:
+    record = {
+        'id': target.id, 'position_m': target.position.tolist(), 'crb_m2': target.crb.tolist(),
+        'illumination_w': target.illumination, 'echo_power_w': target.echo_power}
+    if target.region_crb is not None:
+        record['region_crb_m2'] = target.region_crb.tolist()
+    return record
 
 
 def infeasible_record(design: str, max_common_sinr_scale_db: float) -> dict[str, Any]:

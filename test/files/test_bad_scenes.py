@@ -127,6 +127,15 @@ BAD_VALUES = {
     'panels-huge': ((('transmit_array', {'panels': 2 * [
         {'ula': {'elements': 40000, 'spacing_m': 1.0}}]}),),
         'transmit_array.panels: have 80000 elements; must have at most 65536'),
+    'covariance-shape': (((*TARGET, 'position_covariance_m2', [[1, 0], [0, 1]]),),
+                         'targets[0].position_covariance_m2[0]: is [1, 0]; must have at least 3'),
+    'covariance-skew': (((*TARGET, 'position_covariance_m2', [[1, 1, 0], [0, 1, 0], [0, 0, 1]]),),
+                        'targets[0].position_covariance_m2: is [[1, 1, 0], [0, 1, 0], [0, 0, 1]]; '
+                        'must be symmetric'),
+    'covariance-negative': (((*TARGET, 'position_covariance_m2',
+                              [[1, 0, 0], [0, -1, 0], [0, 0, 1]]),),
+                            'targets[0].position_covariance_m2: is [[1, 0, 0], [0, -1, 0], '
+                            '[0, 0, 1]]; must be positive semidefinite; has the eigenvalue -1'),
     'weights-two': (((*TARGET, 'weights', [1, 1]),),
                     'targets[0].weights: is [1, 1]; must have at least 3 items'),
     'weights-zero': (((*TARGET, 'weights', [1, 0, 1]),),

@@ -126,11 +126,18 @@ def objective(problem: Problem, targets: Sequence[TargetReport],
     """
     if not targets:
         return float('nan')
+    points = problem.scene.targets
+    return extended_objective(problem, targets) + float(sum(
+        target.weights @ np.diag(report.crb)
+        for target, report in zip(points, targets[:len(points)], strict=True)))
+
+
+def extended_objective(problem: Problem, targets: Sequence[TargetReport]) -> float:
+    """Weighted sum of the traces of the bounds on the centres of extended targets [m^2]."""
     scene = problem.scene
-    weights = [*(target.weights for target in scene.targets),
-               *(target.weight * np.ones(3) for target in scene.extended)]
-    return float(sum(own @ np.diag(report.crb)
-                     for own, report in zip(weights, targets, strict=True)))
+    return float(sum(
+        target.weight * np.trace(report.crb)
+        for target, report in zip(scene.extended, targets[len(scene.targets):], strict=True)))
 
 
 DESIGN = Design('crb-min', True, True, solve, objective, remembering=WarmStarted)
