@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from typing import Any, Protocol
 
-from nf_isac_ros.core.arrays import AntennaArray
+from nf_isac_ros.core.arrays import AntennaArray, Pose
 from nf_isac_ros.core.cycle import DesignCycle, mute
 from nf_isac_ros.core.exceptions import SceneError
+from nf_isac_ros.core.extended.contour import Contour
 from nf_isac_ros.core.reports import TrackReport
-from nf_isac_ros.core.scene import PointTarget, Radio, Scene, User
+from nf_isac_ros.core.scene import (
+    ExtendedOptions,
+    ExtendedTarget,
+    PointTarget,
+    Radio,
+    Scene,
+    User,
+)
 from nf_isac_ros.core.solution import Quality, Solution, UserReport
 from nf_isac_ros.core.tracking import KnownChannel, PredictedBody, Role, TrackState
 
@@ -36,7 +44,19 @@ class Testbed(Protocol):
 
     @property
     def bodies(self) -> Sequence[Any]:
-        """Configured bodies: id, role, reflection, weight, coordinate_weights, min_sinr_db."""
+        """
+        Configured bodies.
+
+        Each has id, role, reflection, weight, coordinate_weights, min_sinr_db and extended.
+        """
+
+    @property
+    def contours(self) -> Mapping[str, Contour]:
+        """Contours that tracks of extended targets may name."""
+
+    @property
+    def options(self) -> ExtendedOptions:
+        """How extended targets are designed for."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +75,7 @@ class PlannedScene:
     dropped : bool
         A known body is too old to be in the scene.
     as_points : bool
-        An extended target of the scene is designed for as a point.
+        An extended target is designed for as a point: nobody knows its contour or its heading.
     without_sinr : tuple of str
         Users that nobody gave a required SINR; left out.
     newest_stamp, oldest_stamp : float or None
@@ -75,13 +95,14 @@ class PlannedScene:
     @property
     def size(self) -> int:
         """Bodies in the scene."""
-        return len(self.scene.targets) + len(self.scene.users)
+        return len(self.scene.targets) + len(self.scene.extended) + len(self.scene.users)
 
     def without(self, body_id: str) -> PlannedScene:
         """Return the same without a body, which the design could not take."""
         return replace(self, scene=replace(
             self.scene,
             targets=tuple(target for target in self.scene.targets if target.id != body_id),
+            extended=tuple(target for target in self.scene.extended if target.id != body_id),
             users=tuple(user for user in self.scene.users if user.id != body_id)))
 
 
@@ -91,7 +112,7 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
     Put the bodies that may be relied on into a scene.
 
     A user that is known by a channel which is not too old is served by it, whatever its position.
-    An extended target is designed for as a point at the position of its pose.
+    An extended target of unknown contour or heading counts as a point at the place of its pose.
 
     Parameters
     ----------
@@ -112,6 +133,7 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
     """
     configured = {(body.role, body.id): body for body in testbed.bodies}
     targets: list[PointTarget] = []
+    extended: list[ExtendedTarget] = []
     users: dict[str, User] = {}
     without_sinr: list[str] = []
     reports: list[TrackReport] = []
@@ -155,25 +177,46 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
             users[body.id] = User(body.id, sinr, position=body.position)
         else:
             settings = configured.get((Role.TARGET.value, body.id))
-            reflection = body.reflection
-            if reflection is None:
-                reflection = DEFAULT_REFLECTION if settings is None else settings.reflection
-            as_points |= body.kind == 'extended'
-            target = PointTarget(body.id, body.position, reflection,
-                                 position_covariance=body.position_covariance)
-            if settings is not None:
-                target = replace(target, weight=settings.weight,
-                                 coordinate_weights=settings.coordinate_weights)
-            targets.append(target)
+            shaped = _extended(body, settings, testbed.contours)
+            if shaped is None:
+                targets.append(_point(body, settings))
+                as_points |= body.kind == 'extended'
+            else:
+                extended.append(shaped)
         stamps.append(body.stamp)
         held |= body.state is TrackState.HELD
 
     scene = Scene(
         testbed.transmit_array, testbed.receive_array, testbed.radio, tuple(targets),
-        tuple(users[user_id] for user_id in sorted(users)), transmit_time)
+        tuple(users[user_id] for user_id in sorted(users)), transmit_time, tuple(extended),
+        testbed.options)
     return PlannedScene(
         scene, tuple(reports), held, dropped, as_points, tuple(without_sinr),
         max(stamps, default=None), min(stamps, default=None))
+
+
+def _point(body: PredictedBody, settings: Any) -> PointTarget:
+    reflection = body.reflection
+    if reflection is None:
+        reflection = DEFAULT_REFLECTION if settings is None else settings.reflection
+    target = PointTarget(body.id, body.position, reflection,
+                         position_covariance=body.position_covariance)
+    if settings is None:
+        return target
+    return replace(target, weight=settings.weight, coordinate_weights=settings.coordinate_weights)
+
+
+def _extended(body: PredictedBody, settings: Any, contours: Mapping[str, Contour]
+              ) -> ExtendedTarget | None:
+    """Extended target of a body; None for points, and where contour or heading are not known."""
+    if (body.kind != 'extended' or body.contour not in contours
+            or body.orientation_xyzw is None):
+        return None
+    target = ExtendedTarget(body.id, contours[body.contour].scaled(body.size_scale),
+                            Pose(body.position, body.orientation_xyzw))
+    if settings is None:
+        return target
+    return replace(target, weight=settings.weight, **asdict(settings.extended))
 
 
 @dataclass(frozen=True)

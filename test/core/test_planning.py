@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from extended_scenes import VEHICLE
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from nf_isac_ros.core.arrays import AntennaArray, planar_elements
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.planning import design_for, plan_scene
-from nf_isac_ros.core.scene import Radio, SensingNoise
+from nf_isac_ros.core.scene import ExtendedOptions, Radio, SensingNoise
 from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.core.tracking import (
     ChannelSample,
@@ -22,7 +23,7 @@ from nf_isac_ros.core.tracking import (
     TrackState,
     TrackStore,
 )
-from nf_isac_ros.files.deployment import BodySettings
+from nf_isac_ros.files.deployment import BodySettings, ExtendedSettings
 
 ARRAY = AntennaArray(planar_elements(4, 4, 0.005))
 SETTINGS = TrackingSettings(predict=0.2, drop=0.5)
@@ -35,7 +36,10 @@ def testbed():
         radio=Radio(0.01, 1.0, 100, 1e-9, SensingNoise(power=1e-9)),
         bodies=(BodySettings('t', 'target', reflection=2j, weight=2.0,
                              coordinate_weights=np.array([1.0, 1.0, 3.0])),
-                BodySettings('u', 'user', min_sinr_db=10.0)))
+                BodySettings('u', 'user', min_sinr_db=10.0),
+                BodySettings('car', 'target', kind='extended', weight=3.0,
+                             extended=ExtendedSettings('near-field', sections=5))),
+        contours={'vehicle': VEHICLE}, options=ExtendedOptions(coverage_ratio=3.0))
 
 
 def bodies(time, *samples):
@@ -169,3 +173,47 @@ def test_error_that_is_nobodys_fault_is_passed_on(testbed):
     plan = plan_scene(testbed, bodies(1.1, ('u', Role.USER, 1.0, {})), (), 1.1)
     with pytest.raises(SceneError):
         design_for(plan, Broken(DesignSettings()))
+
+
+# Before the array (boresight z), heading along x of the scene, contour in the x-z plane.
+CAR = {'kind': 'extended', 'contour': 'vehicle', 'size_scale': 0.5,
+       'orientation_xyzw': (np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5))}
+
+
+def car(position=(0.3, 0.0, 4.0), **changes):
+    store = TrackStore(SETTINGS)
+    store.update([PoseSample('car', Role.TARGET, 1.0, np.array(position), **(CAR | changes)),
+                  PoseSample('u', Role.USER, 1.0, np.array([0.4, 0.2, 1.5]))], 1.0)
+    return store.predict(1.05)
+
+
+def test_extended_body_becomes_an_extended_target_as_configured(testbed):
+    plan = plan_scene(testbed, car(), (), 1.05)
+    target, = plan.scene.extended
+    assert not plan.scene.targets and not plan.as_points and plan.size == 2
+    assert target.contour == VEHICLE.scaled(0.5)
+    assert (target.model, target.sections, target.weight) == ('near-field', 5, 3.0)
+    np.testing.assert_allclose(target.pose.rotation[:, 0], [1, 0, 0], atol=1e-12)
+    assert plan.scene.options.coverage_ratio == 3.0
+
+
+@pytest.mark.parametrize('changes', [{'contour': 'boat'}, {'orientation_xyzw': None}],
+                         ids=['contour', 'heading'])
+def test_extended_body_without_contour_or_heading_counts_as_a_point(testbed, changes):
+    plan = plan_scene(testbed, car(**changes), (), 1.05)
+    assert [target.id for target in plan.scene.targets] == ['car'] and plan.as_points
+
+
+def test_extended_target_is_designed_for(testbed):
+    plan = plan_scene(testbed, car(), (), 1.05)
+    design = design_for(plan, DesignCycle(DesignSettings(gap=1e-3)))
+    assert design.solution.quality is Quality.OPTIMAL and design.user_ids == ('u',)
+    assert np.isfinite(design.solution.objective)
+
+
+def test_array_inside_the_contour_leaves_the_body_out_with_its_reason(testbed):
+    plan = plan_scene(testbed, car((0.0, 0.0, 0.1)), (), 1.05)
+    design = design_for(plan, DesignCycle(DesignSettings(gap=1e-3)))
+    error, = design.removed
+    assert (error.reason, error.body) == ('inside-contour', 'car')
+    assert design.solution.quality is Quality.FALLBACK
