@@ -77,6 +77,29 @@ def test_cholesky_factors_give_the_basis_that_a_pivoted_qr_gives(separation):
         space.coordinates / norms, space.basis.conj().T @ columns / norms, atol=1e-12)
 
 
+@pytest.mark.parametrize('faintest', [1e-3, 1e-5, 1e-10], ids=str)
+def test_many_dependent_columns_are_spanned_to_1e_7(faintest):
+    # Three channels, one of them a mixture of the targets' columns; singular values that fall.
+    rng = np.random.default_rng(5)
+    left = np.linalg.qr(random_columns(60, 40, 1))[0]
+    steering = (left * np.geomspace(1.0, faintest, 40)) @ random_columns(40, 45, 2)
+    channels = random_columns(60, 3, 3)
+    channels[:, 1] = steering @ rng.normal(size=45)
+    columns = np.hstack([channels, steering])
+    space = subspace(columns, gram_matrix(columns), 3)
+    d = space.basis.shape[1]
+    np.testing.assert_allclose(space.basis.conj().T @ space.basis, np.eye(d), atol=1e-12)
+    assert space.rank == 3
+    own = space.basis[:, :3]
+    np.testing.assert_allclose(own @ (own.conj().T @ channels), channels, atol=1e-9)
+    norms = np.linalg.norm(columns, axis=0)
+    np.testing.assert_allclose(space.basis @ space.coordinates / norms, columns / norms,
+                               atol=3e-7)
+    # No more than there are, and none that would be seen missing.
+    values = np.linalg.svd(columns / norms, compute_uv=False)
+    assert np.sum(values > 1e-6 * values[0]) <= d <= np.sum(values > 1e-9 * values[0])
+
+
 def test_no_columns_have_no_subspace():
     space = subspace(random_columns(20, 0), gram_matrix(random_columns(20, 0)), 0)
     assert (space.basis.shape, space.rank) == ((20, 0), 0)
