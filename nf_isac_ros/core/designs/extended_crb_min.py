@@ -26,8 +26,10 @@ from nf_isac_ros.core.starting_point import even_covariance
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-# Singular values of the responses that are left out at first; the bound is for all of them.
-TRUNCATIONS = (1e-2, 1e-4, 0.0)
+# Singular values of the responses that are left out: at first up to the root of the gap, then up to
+# a hundredth of that, then none. What is left out loses its square at most; the bound is for all.
+TRUNCATIONS = (1.0, 1e-2, 0.0)
+LARGEST_TRUNCATION = 0.1
 # The solver aims for this much of the gap; beams and recomputation may cost some of the rest.
 SOLVER_SHARE = 0.3
 # Where the coverage cannot be met at all, the allowed ratio is raised by this until it can.
@@ -118,8 +120,8 @@ def _solve(problem: Problem, gap: float, budget: float | None) -> Outcome:
     best: Outcome | None = None
     lowest, bound = np.inf, 0.0
     dimension = 0
-    for tolerance in TRUNCATIONS:
-        narrow, basis = problem.truncated(tolerance)
+    for share in TRUNCATIONS:
+        narrow, basis = problem.truncated(share * min(np.sqrt(gap), LARGEST_TRUNCATION))
         if narrow.dimension == dimension:
             continue
         dimension = narrow.dimension
