@@ -36,9 +36,11 @@ INTERRUPTED = ('crb-min',)
 # An early design with a wider gap than this is compared with zero forcing, which loses about two
 # per cent.
 EARLY_GAP = 1e-2
-# Time kept back for that [s], until it is known; and the largest part of the budget that may be.
+# Time kept back for that [s], until it is known; the largest part of the budget that may be; and
+# the number of designs in a row that did without, after which none is kept back any more.
 INITIAL_RESERVE = 0.5e-3
 MAX_RESERVE = 0.25
+DONE_WITHOUT = 10
 # Less than this part of the time that a design usually takes is not worth beginning it.
 WORTHWHILE = 0.5
 # Cycles that this is judged by, all of which must say so, ended or cut short: a design that begins
@@ -149,6 +151,7 @@ class DesignCycle:
         self._skipped = 0
         self._retry_after = RETRY_AFTER
         self._reserve = INITIAL_RESERVE
+        self._done_without = 0
 
     def reset(self) -> None:
         """Forget earlier scenes, after a jump of the clock."""
@@ -158,6 +161,7 @@ class DesignCycle:
         self._skipped = 0
         self._retry_after = RETRY_AFTER
         self._reserve = INITIAL_RESERVE
+        self._done_without = 0
 
     def step(self, scene: Scene, budget: float | None = None,
              now: Callable[[], float] = time.perf_counter) -> Solution:
@@ -273,7 +277,7 @@ class DesignCycle:
         """Design as asked for; where it ended too early, the better of that and zero forcing."""
         left = None if deadline is None else max(deadline - now(), 0.0)
         switching = design.name in INTERRUPTED and self.settings.deadline_fallback
-        if left is not None and switching:
+        if left is not None and switching and self._done_without < DONE_WITHOUT:
             left -= min(self._reserve, MAX_RESERVE * left)
         started = now()
         solution, outcome = self._run(problem, design, left, now)
@@ -283,10 +287,12 @@ class DesignCycle:
         self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(took)
         if left is None or solution.gap <= max(self.settings.gap, EARLY_GAP):
             self._skipped, self._retry_after = 0, RETRY_AFTER
+            self._done_without += 1
             zero_forcing = self._solver(DESIGNS[ZERO_FORCING])
             if isinstance(zero_forcing, ZeroForcing):
                 zero_forcing.remember(problem, outcome.beams)
             return solution
+        self._done_without = 0
         if not switching:
             return solution
         try:

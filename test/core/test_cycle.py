@@ -240,6 +240,31 @@ def test_a_reset_cycle_repeats_itself():
             np.testing.assert_array_equal(again.step(scene).weights, before.weights)
 
 
+def test_time_for_zero_forcing_is_kept_back_until_it_is_not_needed(monkeypatch):
+    budgets, clock = [], [0.0]
+    design, lesser = (cycle_module.DESIGNS[name] for name in ('crb-min', 'zero-forcing'))
+
+    def solver(problem, gap, budget):
+        budgets.append(budget)
+        # One that is cut short has a gap above a hundredth.
+        return design.solve(problem, 0.5 if len(budgets) == 14 else gap, None)
+
+    def zero_forcing(problem, gap, budget):
+        clock[0] += 0.01
+        return lesser.solve(problem, gap, budget)
+
+    monkeypatch.setitem(cycle_module.DESIGNS, 'crb-min', replace(
+        design, solve=solver, remembering=None))
+    monkeypatch.setitem(cycle_module.DESIGNS, 'zero-forcing', replace(
+        lesser, solve=zero_forcing, remembering=None))
+    cycle = DesignCycle(DesignSettings(budget=1.0))
+    scene = random_scene(2, 2, 2, side=8, min_sinr_db=0.0)
+    gaps = [cycle.step(scene, now=lambda: clock[0]).gap for _ in range(16)]
+    assert gaps[13] > cycle_module.EARLY_GAP
+    kept = [1.0 - budget for budget in budgets]
+    assert kept == pytest.approx([cycle_module.INITIAL_RESERVE] * 10 + [0.0] * 4 + [0.01] * 2)
+
+
 @pytest.mark.parametrize('budget', [1e-5, 5e-4, 1e-3, 2e-3, 4e-3])
 @pytest.mark.parametrize('size', [(1, 1), (2, 2), (3, 3)], ids=str)
 def test_whatever_the_budget_no_user_is_left_without_beams(size, budget):
