@@ -24,7 +24,7 @@ from nf_isac_ros.core.extended.far_field import (
     section_geometry,
     visible_sections,
 )
-from nf_isac_ros.core.extended.gram import singular_inverse
+from nf_isac_ros.core.extended.gram import ExtendedBounds, singular_inverse
 from nf_isac_ros.core.extended.plane import PlanarPose, planar_pose, pose_of
 from nf_isac_ros.core.extended.sections import Sections
 from nf_isac_ros.core.fisher import whiten
@@ -369,6 +369,70 @@ def _shifted(plane: PlanarPose, shift: Real) -> PlanarPose:
         raise SceneError(f'range is {distance:.3g} m, must be positive', 'bad-estimate')
     return replace(plane, range=distance, direction=plane.direction + float(shift[1]),
                    orientation=plane.orientation + float(shift[2]))
+
+
+@dataclass(frozen=True)
+class EstimationErrors:
+    """
+    Errors over independent echoes, beside the bound.
+
+    Attributes
+    ----------
+    matched_filter : ndarray, shape (n,)
+        Of the direction [rad].
+    likelihood : ndarray, shape (n, 3)
+        Of range [m], direction [rad] and orientation [rad].
+    converged : ndarray of bool, shape (n,)
+        Whether the likelihood was at a maximum.
+    bounds : ExtendedBounds
+        For the same beams.
+
+    """
+
+    matched_filter: Real
+    likelihood: Real
+    converged: NDArray[np.bool_]
+    bounds: ExtendedBounds
+
+
+def estimation_errors(scene: Scene, target: ExtendedTarget, weights: Complex, trials: int,
+                      rng: np.random.Generator, track_deviation: Real | None = None,
+                      step: float = np.deg2rad(0.01)) -> EstimationErrors:
+    """
+    Draw echoes and estimate from each.
+
+    Parameters
+    ----------
+    scene : Scene
+    target : ExtendedTarget
+        At its true pose.
+    weights : ndarray, shape (N, s)
+        Beams [sqrt(W)].
+    trials : int
+    rng : numpy.random.Generator
+    track_deviation : ndarray, shape (3,), or None
+        Standard deviations of range [m], direction and orientation [rad] of the track that the
+        estimates start from; None: it knows the pose, and so the sections.
+    step : float
+        Of the search of the matched filter [rad].
+
+    """
+    true = planar_pose(scene.transmit_array, target.pose)
+    fisher = build_extended_fisher(scene, target)
+    filtered, errors, converged = np.empty(trials), np.empty((trials, 3)), np.empty(trials, bool)
+    for i in range(trials):
+        echo = simulate_echo(scene, target, weights, rng)
+        track = target
+        if track_deviation is not None:
+            track = replace(target, pose=pose_of(
+                _shifted(true, rng.normal(size=3) * track_deviation)))
+        filtered[i] = matched_filter_direction(scene, track, echo, step=step) - true.direction
+        found = estimate_pose(scene, track, echo, 1 if track_deviation is None else 3)
+        errors[i] = (found.range - true.range, found.direction - true.direction,
+                     np.angle(np.exp(1j * (found.orientation - true.orientation))))
+        converged[i] = found.converged
+    return EstimationErrors(filtered, errors, converged,
+                            fisher.bounds(fisher.of_factor(weights)))
 
 
 class _Likelihood:

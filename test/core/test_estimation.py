@@ -20,6 +20,7 @@ from nf_isac_ros.core.estimation import (
     _Likelihood,
     _shifted,
     estimate_pose,
+    estimation_errors,
     matched_filter_direction,
     simulate_echo,
 )
@@ -169,17 +170,25 @@ def test_maximum_likelihood_comes_close_to_the_bound_and_the_matched_filter_does
     reference = extended_reference('S1_vehicle_los')
     scene, body = reference.scene, reference.target
     beams = complex_array(reference.data['designs']['sdr']['W'])
-    fisher = build_extended_fisher(scene, body)
-    bounds = fisher.bounds(fisher.of_factor(beams))
-    off = errors(scene, body, beams, 30, np.zeros(3), rounds=1)
-    ratio = np.sqrt(np.mean(off ** 2, axis=0)
+    found = estimation_errors(scene, body, beams, 30, np.random.default_rng(0),
+                              step=np.deg2rad(0.05))
+    bounds = found.bounds
+    ratio = np.sqrt(np.mean(found.likelihood ** 2, axis=0)
                     / [bounds.range, bounds.direction, bounds.orientation])
-    # The bound treats the coefficients' powers as their means; the marginal one is larger.
-    assert (ratio > 0.7).all() and (ratio < 3.0).all()
-    rng = np.random.default_rng(1)
-    filtered = [matched_filter_direction(scene, body, simulate_echo(scene, body, beams, rng))
-                for _ in range(10)]
-    assert np.sqrt(np.mean(np.square(filtered))) > 30 * np.sqrt(bounds.direction)
+    # The bound takes the sections' powers for their means; the true one is larger.
+    assert found.converged.all() and (ratio > 0.7).all() and (ratio < 3.0).all()
+    assert np.sqrt(np.mean(found.matched_filter ** 2)) > 30 * np.sqrt(bounds.direction)
+
+
+def test_a_wrong_track_costs_little_direction_and_more_orientation():
+    """The visible sections are those of the estimate: they move a little from trial to trial."""
+    scene = snapshots(far_scene(VEHICLE, 10.0, 0.2, 0.6), 300)
+    beams = beams_towards(scene)
+    deviation = np.array([0.1, np.deg2rad(0.3), np.deg2rad(2.0)])
+    found = estimation_errors(scene, scene.extended[0], beams, 12, np.random.default_rng(0),
+                              deviation, np.deg2rad(0.2))
+    rms = np.sqrt(np.mean(found.likelihood ** 2, axis=0))
+    assert found.converged.all() and (rms < deviation / [5, 5, 2]).all()
 
 
 @pytest.mark.parametrize('model', ['far-field', 'near-field'])
