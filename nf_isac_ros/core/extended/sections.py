@@ -157,7 +157,7 @@ def split_sections(contour: Contour, viewpoint: Vector, sections: int,
 
     Notes
     -----
-    Section 3 of docs/maths.md on extended targets.
+    docs/maths.md, "Extended targets".
 
     """
     if sections < 1:
