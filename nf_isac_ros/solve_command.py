@@ -99,7 +99,7 @@ def _solve(args: argparse.Namespace, gap: float) -> Solution:
 
     scene = load_scene(args.scene)
     design = DESIGNS[args.design]
-    if design.needs_targets and not scene.targets:
+    if design.needs_targets and not scene.senses:
         # Nothing to sense: the users get all of the power, docs/scenes.md.
         design = DESIGNS['sinr-max']
     isotropic = design.name == 'isotropic'
@@ -107,7 +107,7 @@ def _solve(args: argparse.Namespace, gap: float) -> Solution:
         _check_isotropic_beams(scene)
     started = perf_counter()
     try:
-        if not scene.targets and not scene.users:
+        if not scene.senses and not scene.users:
             raise SceneError('targets, users: are both empty; must hold at least one body')
         problem = build_problem(scene)
         built = perf_counter()

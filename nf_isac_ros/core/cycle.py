@@ -29,7 +29,7 @@ MAX_FULL_RANK_ELEMENTS = 64
 SINR_TOLERANCE_DB = 1e-6
 
 # Names of rungs: the design that is always there in time, and the last beams once more.
-ZERO_FORCING = 'zero-forcing'
+ZERO_FORCING, EXTENDED_ZERO_FORCING = 'zero-forcing', 'extended-zero-forcing'
 PREVIOUS = 'previous-beams'
 # Designs that end early when the time is up.
 INTERRUPTED = ('crb-min',)
@@ -190,7 +190,7 @@ class DesignCycle:
 
         """
         started = now()
-        if not scene.targets and not scene.users:
+        if not scene.senses and not scene.users:
             return mute(scene, self.settings.name, 'no-bodies')
         problem = build_problem(scene)
         built = now()
@@ -226,7 +226,7 @@ class DesignCycle:
         """
         started = now()
         design = DESIGNS[self.settings.name]
-        if design.name not in INTERRUPTED or not scene.targets:
+        if design.name not in INTERRUPTED or not scene.senses:
             return False
         try:
             problem = build_problem(scene)
@@ -240,10 +240,10 @@ class DesignCycle:
                  now: Callable[[], float]) -> Solution:
         """Climb down the rungs until one bears."""
         wanted = DESIGNS[self.settings.name]
-        if wanted.needs_targets and not problem.scene.targets:
+        if wanted.needs_targets and not problem.scene.senses:
             wanted = DESIGNS['sinr-max']
-        rungs = [name for name in (ZERO_FORCING, 'users-first')
-                 if problem.scene.targets and name != wanted.name]
+        rungs = [name for name in (_zero_forcing(problem.scene), 'users-first')
+                 if problem.scene.senses and name != wanted.name]
         reason = ''
         if self._too_short(wanted, problem, deadline, now):
             reason = 'short-budget'
@@ -358,7 +358,7 @@ class DesignCycle:
         if not 0.0 < beams.power < np.inf:
             return None
         beams = beams.with_full_power()
-        weights = tangent_weights(problem, beams.covariance) if problem.scene.targets else None
+        weights = tangent_weights(problem, beams.covariance) if problem.scene.senses else None
         bound = np.nan if weights is None else crb_bound(
             problem, weights, np.zeros(len(problem.sinr)))
         design = replace(DESIGNS['crb-min'], name=PREVIOUS)
@@ -367,12 +367,18 @@ class DesignCycle:
 
 def _bodies(scene: Scene) -> tuple[object, ...]:
     """What has to be the same for beams to be used again."""
-    return (scene.transmit_array.layout_hash, tuple(target.id for target in scene.targets),
+    return (scene.transmit_array.layout_hash,
+            (*(target.id for target in scene.targets), *(body.id for body in scene.extended)),
             tuple(user.id for user in scene.users))
 
 
 def _size(problem: Problem) -> tuple[int, int]:
-    return len(problem.scene.targets), len(problem.sinr)
+    return len(problem.scene.targets) + len(problem.extended), len(problem.sinr)
+
+
+def _zero_forcing(scene: Scene) -> str:
+    """Name of the zero forcing that is made for the targets of a scene."""
+    return EXTENDED_ZERO_FORCING if scene.extended and not scene.targets else ZERO_FORCING
 
 
 def _reason(error: Exception, rung: str) -> str:

@@ -469,6 +469,11 @@ class Scene:
                         user.id)
 
     @property
+    def senses(self) -> bool:
+        """Tell whether there is a target, of either kind."""
+        return bool(self.targets or self.extended)
+
+    @property
     def monostatic(self) -> bool:
         """Tell whether transmit and receive elements coincide."""
         return self.transmit_array.same_elements(self.receive_array)

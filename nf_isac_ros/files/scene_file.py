@@ -241,13 +241,27 @@ def solution_record(solution: Solution) -> dict[str, Any]:
         'iterations': solution.iterations,
         'times_ms': dict(solution.times_ms),
     }
+    if any(target.bounds is not None for target in solution.targets):
+        record['coverage_db'] = _decibels(solution.coverage_ratio)
+        record['coverage_limit_db'] = _decibels(solution.coverage_limit)
+    if solution.reason:
+        record['relaxed'] = solution.reason
     return _finite(record)
+
+
+def _decibels(ratio: float) -> float:
+    return 10 * math.log10(ratio)
 
 
 def _target_record(target: TargetReport) -> dict[str, Any]:
     record = {
         'id': target.id, 'position_m': target.position.tolist(), 'crb_m2': target.crb.tolist(),
         'illumination_w': target.illumination, 'echo_power_w': target.echo_power}
+    if target.bounds is not None:
+        record['bounds'] = {
+            'range_m2': target.bounds.range, 'direction_rad2': target.bounds.direction,
+            'orientation_rad2': target.bounds.orientation}
+        record['section_illumination_w'] = target.section_illumination.tolist()
     if target.region_crb is not None:
         record['region_crb_m2'] = target.region_crb.tolist()
     return record

@@ -26,8 +26,8 @@ from nf_isac_ros.core.starting_point import even_covariance
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-# Singular values of the responses that are left out: at first up to the root of the gap, then up to
-# a hundredth of that, then none. What is left out loses its square at most; the bound is for all.
+# Singular values of the responses that are left out: at first up to the root of the gap, then up
+# to a hundredth of that, then none. The bound is for all of them.
 TRUNCATIONS = (1.0, 1e-2, 0.0)
 LARGEST_TRUNCATION = 0.1
 # The solver aims for this much of the gap; beams and recomputation may cost some of the rest.

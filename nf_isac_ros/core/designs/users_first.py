@@ -33,7 +33,7 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
 
     """
     beams = repair(problem, users_first_beams(problem))
-    weights = tangent_weights(problem, beams.covariance) if problem.scene.targets else None
+    weights = tangent_weights(problem, beams.covariance) if problem.scene.senses else None
     bound = np.nan if weights is None else crb_bound(
         problem, weights, np.zeros(len(problem.sinr)))
     return Outcome(beams, bound)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.beams import ReducedBeams, repair
-from nf_isac_ros.core.designs.base import Design, Outcome
+from nf_isac_ros.core.designs.base import Design, Outcome, require_point_targets
 from nf_isac_ros.core.designs.crb_min import objective
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.fisher import FisherMap
@@ -48,7 +48,7 @@ class ZeroForcingError(SolverError):
     reason : str
         'dependent-users': a user's channel is a mixture of the others'. 'zero-forcing-power':
         without any interference the SINRs take more power than there is. 'zero-forcing-blind':
-        what it leaves for the targets does not locate them. 'extended-target': there is one.
+        what it leaves for the targets does not locate them.
 
     """
 
@@ -230,13 +230,15 @@ def make_task(problem: Problem) -> Task:
 
     Raises
     ------
+    UnsuitableDesignError
+        If a target is extended.
     InfeasibleError, ZeroForcingError
         If zero forcing cannot serve the users.
 
     """
     fisher = problem.fisher
-    if not isinstance(fisher, FisherMap):
-        raise ZeroForcingError('this zero forcing is for point targets only', 'extended-target')
+    require_point_targets(problem, DESIGN.name)
+    assert isinstance(fisher, FisherMap)
     channels = np.ascontiguousarray(problem.user_channels)
     n_users = channels.shape[1]
     rank = int(np.count_nonzero(channels.any(axis=1)))
