@@ -265,9 +265,12 @@ class _CompactForm:
     def __init__(self, problem: Problem, power_metric: Complex, n_own: int) -> None:
         self._problem = problem
         d, self._n_users = problem.user_channels.shape
-        # In units of the least power that a user needs: noise times required SINR.
-        received = problem.user_channels / np.sqrt(problem.sinr * problem.user_noise)
-        self._probes, self._mixing = _user_frame(received)
+        # In units of what each user receives of the reference. That is about what it needs, noise
+        # times required SINR, or much more where it needs next to nothing.
+        needs = problem.sinr * problem.user_noise
+        self._units = np.maximum(np.linalg.norm(problem.user_channels, axis=0) ** 2, needs)
+        self._needs = needs / self._units
+        self._probes, self._mixing = _user_frame(problem.user_channels / np.sqrt(self._units))
         order = len(self._mixing)
         self._part_size = order ** 2 if self._n_users > 1 else 0
         self._n_parts = self._n_users + 1 if self._n_users > 1 else 0
@@ -290,7 +293,7 @@ class _CompactForm:
             return None
         if n == 1:
             row = to_vector((self._probes @ self._probes.conj().T)[None])
-            return self._program.add({0: row}, -np.ones(1), clarabel.NonnegativeConeT(1))
+            return self._program.add({0: row}, -self._needs, clarabel.NonnegativeConeT(1))
         units = np.stack([from_vector(unit) for unit in np.eye(self._part_size)])
         blocks: dict[int, sp.spmatrix | Real] = {
             0: to_vector(self._probes @ units @ self._probes.conj().T)}
@@ -303,15 +306,15 @@ class _CompactForm:
                               clarabel.PSDTriangleConeT(2 * order))
         rows = _sinr_rows(self._problem.sinr, self._mixing, self._scalings)
         return self._program.add(
-            {self._at_parts: rows}, -np.ones(n), clarabel.NonnegativeConeT(n))
+            {self._at_parts: rows}, -self._needs, clarabel.NonnegativeConeT(n))
 
     def _multipliers(self, z: Real, unit: float) -> Real:
         """Multipliers mu of the SINR constraints for an objective in this unit."""
         if self._sinr_rows is None:
             return np.zeros(0)
-        # The certificate's constraint in its own units: the row here times the noise.
+        # The certificate's constraint is the row here times the unit over the required SINR.
         rows = z[self._program.spans[self._sinr_rows]]
-        multipliers: Real = rows / self._problem.user_noise * unit
+        multipliers: Real = rows * self._problem.sinr / self._units * unit
         return multipliers
 
     def _parts(self, x: Real, covariance: Complex) -> Complex:
@@ -320,7 +323,7 @@ class _CompactForm:
         if n == 1:
             return (g.conj().T @ covariance @ g)[None]
         parts = np.zeros((n, n, n), dtype=complex)
-        unit = np.sqrt(self._problem.sinr * self._problem.user_noise)
+        unit = np.sqrt(self._units)
         for u in range(n):
             begin = self._at_parts + (u + 1) * self._part_size
             mixing = self._scalings[u + 1][:, None] * self._mixing * unit
