@@ -468,8 +468,8 @@ def line(capsys):
 def test_designs_of_later_versions(name, tmp_path, line):
     assert line(written(tmp_path, SCENE), '--design', name) == (
         f"--design: is '{name}'; is not available yet; must be one of crb-min, crb-min-full, "
-        'crb-min-region, isotropic, least-power, max-min-echo, max-min-illumination, sensing-only, sinr-max, '
-        'users-first, zero-forcing')
+        'crb-min-region, isotropic, least-power, max-min-echo, max-min-illumination, '
+        'sensing-only, sinr-max, users-first, zero-forcing')
 
 
 def test_unknown_designs(tmp_path, line):

@@ -19,6 +19,8 @@ NEGLIGIBLE_POWER = 1e-15
 # Repaired designs exceed each required SINR by this ratio, so that rounding in the recomputation
 # at full size cannot turn "met" into "missed".
 SINR_MARGIN = 1e-10
+# Steps in which beams are raised to meet their SINRs; a few do, or else many would not.
+MAX_RAISES = 20
 
 
 def sinr(channels: Complex, communication: Complex, sensing: Complex, noise: Real) -> Real:
@@ -239,9 +241,11 @@ def repair(problem: Problem, beams: ReducedBeams) -> ReducedBeams:
     """
     Make beams meet the power budget and every SINR.
 
-    Solvers return points that miss an SINR by 1e-7 to 1e-5. Constraints are linear in the
-    covariances, so a mixture with the least-power beams, scaled up to the full budget and hence
-    strictly feasible, meets them; a rank-one recovery turns the mixture into beams again.
+    Solvers return points that miss an SINR by 1e-7 to 1e-5 of the power. Constraints are linear in
+    the covariances, so a mixture with the least-power beams, scaled up to the full budget and
+    hence strictly feasible, meets them; a rank-one recovery turns the mixture into beams again.
+    For a user that needs next to nothing that is a large part of its need, and little power: beams
+    are first raised as they are, if less has to be mixed in then.
 
     Parameters
     ----------
@@ -266,10 +270,22 @@ def repair(problem: Problem, beams: ReducedBeams) -> ReducedBeams:
     if missing.max() <= 0:
         return beams
     safe = ReducedBeams(users.beams, no_beams(problem)).with_full_power()
-    # slack is affine in the mixture: (1 - t) slack + t room >= wanted.
-    share = min(1.0, float(np.max(missing / (missing + room - wanted), initial=0.0)))
+
+    def needed(missing: Real) -> float:
+        # slack is affine in the mixture: (1 - t) slack + t room >= wanted.
+        missing = np.maximum(missing, 0.0)
+        return min(1.0, float(np.max(missing / (missing + room - wanted), initial=0.0)))
+
+    share = needed(missing)
+    raised = _raised(problem, beams, 1.0 + wanted)
+    if raised is not None:
+        missing = wanted - slack(problem, raised)
+        if needed(missing) < share:
+            beams, share = raised, needed(missing)
     if share >= 1.0:
         return safe
+    if share <= 0.0:
+        return beams
     covariance = (1 - share) * beams.covariance + share * safe.covariance
     g = problem.user_channels
     parts = np.stack([
@@ -277,3 +293,27 @@ def repair(problem: Problem, beams: ReducedBeams) -> ReducedBeams:
         for u, (mine, other) in enumerate(zip(
             beams.communication.T, safe.communication.T, strict=True))])
     return split(problem, covariance, parts).with_full_power()
+
+
+def _raised(problem: Problem, beams: ReducedBeams, noise_factor: float) -> ReducedBeams | None:
+    """
+    Raise the beams of users that lack power, then scale all to the budget; None if that is vain.
+
+    Scaling takes from each SINR again, but only as much as the beams had to be raised.
+    """
+    received = np.abs(problem.user_channels.conj().T @ beams.communication) ** 2
+    own = np.diag(received).copy()
+    np.fill_diagonal(received, 0.0)
+    rest = (np.abs(problem.user_channels.conj().T @ beams.sensing) ** 2).sum(axis=1)
+    rest += noise_factor * problem.user_noise
+    if not own.all():
+        return None
+    factors = np.ones(len(own))
+    for _ in range(MAX_RAISES):
+        before = factors
+        # Monotone: each user's need grows with the power of the others.
+        factors = np.maximum(1.0, problem.sinr * (received @ factors + rest) / own)
+        if np.abs(factors - before).max() <= np.finfo(float).eps * factors.max():
+            break
+    raised = ReducedBeams(beams.communication * np.sqrt(factors), beams.sensing)
+    return raised.with_full_power() if np.isfinite(raised.power) else None

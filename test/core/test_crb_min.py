@@ -16,6 +16,7 @@ from scenes import (
     reference_names,
 )
 
+from nf_isac_ros.core.beams import ReducedBeams, repair, slack
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.cycle import solve
 from nf_isac_ros.core.designs import DESIGNS, crb_min
@@ -348,3 +349,30 @@ def test_a_warm_start_that_leads_nowhere_is_not_tried_each_time(monkeypatch, ste
         assert outcome.bound > 0
     assert len(solves.warm) == pytest.approx(tries, abs=1)
     assert sum(solves.warm) == pytest.approx(of_use, abs=1)
+
+
+# Repair.
+
+@pytest.mark.parametrize('lack_db', [1e-6, 0.01, 1.0])
+def test_repair_takes_no_more_than_what_is_missing(lack_db):
+    # The first user needs a millionth of what it receives, and gets a little less than that.
+    scene = random_scene(13, 1, 2, side=8, min_sinr_db=0.0)
+    scene = replace(scene, users=(replace(scene.users[0], min_sinr_db=-60.0), scene.users[1]))
+    problem = build_problem(scene)
+    good = DESIGNS['crb-min'].solve(problem, 1e-6, None).beams
+    # What its beam loses still senses.
+    own = abs(np.vdot(problem.user_channels[:, 0], good.communication[:, 0])) ** 2
+    total = np.linalg.norm(problem.user_channels[:, 0].conj() @ np.linalg.cholesky(
+        good.covariance + 1e-15 * np.eye(problem.dimension))) ** 2
+    share = problem.sinr[0] / (1 + problem.sinr[0])
+    kept = share * (total + problem.user_noise[0]) / own * 10 ** (-lack_db / 10)
+    assert kept <= 1
+    lost = good.communication[:, :1] * np.sqrt(1 - kept)
+    short = ReducedBeams(good.communication * np.sqrt([kept, 1.0]),
+                         np.hstack([good.sensing, lost]))
+    assert slack(problem, short)[0] < 0
+    mended = repair(problem, short)
+    assert slack(problem, mended).min() >= 0
+    assert mended.power == pytest.approx(1.0, abs=1e-12)
+    assert problem.objective(mended.covariance) == pytest.approx(
+        problem.objective(good.covariance), rel=1e-4)

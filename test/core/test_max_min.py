@@ -386,6 +386,20 @@ def test_numbers_that_mean_little_still_give_feasible_beams(monkeypatch):
     assert solution.bound >= solution.objective
 
 
+def test_users_that_need_next_to_nothing_cost_next_to_nothing():
+    # Once the largest part of the design was given up for a billionth of the power.
+    scene = random_scene(3, 2, 3, side=6, min_sinr_db=0.0)
+    levels = (-70.0, 5.0, -40.0)
+    modest = replace(scene, users=tuple(
+        replace(user, min_sinr_db=level)
+        for user, level in zip(scene.users, levels, strict=True)))
+    solution = design(modest, ILLUMINATION)
+    check_feasible(solution)
+    check_certified(solution, 1e-6)
+    alone = design(replace(scene, users=(replace(scene.users[1], min_sinr_db=5.0),)), ILLUMINATION)
+    assert solution.objective == pytest.approx(alone.objective, rel=1e-3)
+
+
 @pytest.mark.parametrize('covariance', [0.0, -1.0])
 def test_no_covariance_at_all_is_an_error(monkeypatch, covariance):
     def useless(problem, points, *_):

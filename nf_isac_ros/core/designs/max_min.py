@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import ReducedBeams, recovered
+from nf_isac_ros.core.beams import recovered
 from nf_isac_ros.core.certificate import max_min_bound
 from nf_isac_ros.core.confinement import confined
 from nf_isac_ros.core.designs.base import Outcome
@@ -18,25 +16,13 @@ from nf_isac_ros.core.starting_point import even_covariance
 
 Real = NDArray[np.float64]
 
-# The optimal covariance is known to the square root of the gap only, and the bounds of the targets
-# with it; two iterations more are cheap. A tolerance that rounding does not allow ends in a worse
-# point than a looser one: then the gap itself is aimed for.
-FINE = 0.01
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """Feasible beams, their least power, and a bound on it."""
-
-    beams: ReducedBeams
-    least: float
-    bound: float
-    iterations: int
-
-    @property
-    def gap(self) -> float:
-        """Certified relative gap."""
-        return (self.bound - self.least) / self.least if self.least > 0 else np.inf
+# What the solver is asked for, in units of the gap, until the gap is reached. The optimal
+# covariance is known to the square root of the gap only, and the bounds of the targets with it;
+# two iterations more are cheap. A tolerance that rounding does not allow ends in a worse point
+# than a looser one.
+ATTEMPTS = (0.01, 1.0, 0.01, 0.01)
+# Share of the best beams so far in what the program is then scaled about.
+NEAR = 0.9
 
 
 def maximise_least(problem: Problem, gains: Real, gap: float,
@@ -79,21 +65,27 @@ def maximise_least(problem: Problem, gains: Real, gap: float,
     small = confined(problem, steering)
     points = small.problem.fisher.transmit[:, :len(gains)] * np.sqrt(gains)
     reference = even_covariance(small.problem)
-    attempts: list[_Attempt] = []
-    for tolerance in (FINE * gap, gap):
+    best, least, bound, iterations = None, 0.0, np.inf, 0
+    for attempt, tolerance in enumerate(ATTEMPTS):
         try:
-            point = solve_max_min(small.problem, points, reference, tolerance, budget)
+            point = solve_max_min(
+                small.problem, points, reference, tolerance * gap, budget)
             beams = recovered(small.problem, point.covariance, point.parts)
         except SolverError:
             continue
-        least = float((np.abs(points.conj().T @ np.hstack(
-            [beams.communication, beams.sensing])) ** 2).sum(axis=1).min())
-        attempts.append(_Attempt(beams, least, max_min_bound(
-            small.problem, points, point.shares, point.multipliers), point.iterations))
-        if budget is not None or attempts[-1].gap <= gap:
+        iterations += point.iterations
+        bound = min(bound, max_min_bound(
+            small.problem, points, point.shares, point.multipliers))
+        received = points.conj().T @ np.hstack([beams.communication, beams.sensing])
+        reached = float((np.abs(received) ** 2).sum(axis=1).min())
+        if best is None or reached > least:
+            best, least = beams, reached
+        if budget is not None or bound - least <= gap * least:
             break
-    if not attempts:
+        if attempt > 0:
+            # About beams that are close to the optimum the program is scaled better.
+            reference = NEAR * best.covariance + (1.0 - NEAR) * reference
+    if best is None:
         raise SolverError('Clarabel gave no usable point')
-    best = min(attempts, key=lambda attempt: attempt.gap)
-    return Outcome(small.lifted(best.beams), min(attempt.bound for attempt in attempts),
-                   best.iterations, subspace_dimension=small.problem.dimension)
+    return Outcome(small.lifted(best), bound, iterations,
+                   subspace_dimension=small.problem.dimension)
