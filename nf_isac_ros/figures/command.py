@@ -42,7 +42,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--scheduler', metavar='ADDRESS',
                         help='run the sweeps on this Dask cluster, as tcp://host:8786')
     parser.add_argument('--workers', metavar='N',
-                        help='processes for the sweeps on this machine (default: one per core); '
+                        help='processes for the sweeps on this machine (default: one a core); '
                              '0: none beside this one')
     parser.set_defaults(run=run)
 
@@ -56,14 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
-    from nf_isac_ros.core.exceptions import ArrayError, NfIsacError, SceneError
+    from nf_isac_ros.core.exceptions import (
+        ArrayError,
+        NfIsacError,
+        SceneError,
+        UnsuitableDesignError,
+    )
 
     try:
         if args.listing:
             _list(catalogue.panels(args.names or ['all']), args.settings)
             return EXIT_OK
         _make(args)
-    except (FigureError, SceneError, ArrayError) as error:
+    except (FigureError, SceneError, ArrayError, UnsuitableDesignError) as error:
         return _report(str(error), EXIT_BAD_INPUT)
     except OSError as error:
         return _report(f'--out: {error}', EXIT_BAD_INPUT)
@@ -111,12 +116,14 @@ def _make(args: argparse.Namespace) -> None:
     if args.workers is not None and args.scheduler is not None:
         raise FigureError('--workers: goes with --scheduler; must be left out, since the cluster '
                           'has its own')
-    workers = _workers(args.workers, sweep.usable_cores())
+    workers = _workers(args.workers)
     wanted = catalogue.panels(args.names)
     listed = session.jobs(wanted, _parameters(wanted, args.settings))
     swept = [job for job in listed if not job.panel.timed]
     timed = [job for job in listed if job.panel.timed]
     if swept:
+        if workers is None:
+            workers = sweep.worthwhile_workers(len(session.unique_tasks(swept)))
         with sweep.cluster(args.scheduler, workers) as runner:
             _with_progress('sweeps', swept, runner, args.out)
     if timed:
@@ -124,10 +131,10 @@ def _make(args: argparse.Namespace) -> None:
         _with_progress('timing', timed, sweep.here, args.out)
 
 
-def _workers(text: str | None, cores: int) -> int:
+def _workers(text: str | None) -> int | None:
     """Read the number of processes."""
     if text is None:
-        return cores
+        return None
     if not text.isdecimal() or int(text) > 1024:
         raise FigureError(f'--workers: is {text!r}; must be a whole number from 0 to 1024')
     return int(text)

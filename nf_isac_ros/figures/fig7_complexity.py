@@ -50,7 +50,8 @@ class Parameters(Common):
     depth_m: float = parameter(1.205, 'distance D_z of the two arrays [m]', POSITIVE)
     sinr_db: float = parameter(25.0, 'required SINR [dB]', -100, 100)
     n_x: int = parameter(3, 'elements along x, of both arrays', 1, 128)
-    n_y: tuple[int, ...] = parameter((3, 4, 5, 6), 'elements along y, of both arrays', 1, 128)
+    n_y: tuple[int, ...] = parameter(
+        (3, 4, 5, 6), 'elements along y, of both arrays; n_x n_y at most 18 in (a)', 1, 128)
     squares: tuple[int, ...] = parameter(
         (8, 16, 32, 48, 64, 96, 128), 'sides of the square arrays that (b) goes on with', 1, 256)
     most_full: int = parameter(

@@ -111,6 +111,7 @@ def _run(task: Task) -> Table:
         return task.run()
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def worthwhile_workers(n_tasks: int) -> int:
+    """Number of processes to start for so many tasks: 0 for one, which waits for none."""
+    workers = min(n_tasks, len(os.sched_getaffinity(0)))
+    return workers if workers > 1 else 0

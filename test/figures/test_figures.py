@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 import json
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -23,7 +24,9 @@ from nf_isac_ros.figures.errors import FigureError
 from nf_isac_ros.figures.panels import where
 from nf_isac_ros.figures.parameters import describe
 from nf_isac_ros.figures.session import jobs, unique_tasks
+from nf_isac_ros.figures.sweep import worthwhile_workers
 
+DOCS = Path(__file__).parents[2] / 'docs'
 REFERENCE = Path(__file__).parents[2].parent / 'shared' / 'data' / 'reference' / 'near_field'
 
 # Everything small: arrays, pictures, sweeps. The thresholds are such that these arrays meet them.
@@ -337,6 +340,7 @@ def test_listing_shows_panels_and_changed_parameters(capsys):
     (['fig3b', '--workers', '-1'], ['--workers', '-1', '0 to 1024']),
     (['fig3b', '--workers', '1', '--scheduler', 'tcp://localhost:1'], ['--workers', 'left out']),
     (['fig3b', '--scheduler', 'nowhere'], ['--scheduler', 'nowhere', 'tcp://']),
+    (['fig7a', '--workers', '0', '--set', 'n_y=8'], ['24 elements', '18', 'crb-min-full']),
     (['fig3a', '--workers', '0', '--set', 'depth_m=0.01'], ['t1', 'wavelength']),
 ], ids=lambda value: '_'.join(value) or 'nothing' if isinstance(value, list) else None)
 def test_bad_requests_end_in_one_line(arguments, words, tmp_path, capsys, monkeypatch):
@@ -363,3 +367,20 @@ def test_a_threshold_that_no_beams_meet_leaves_the_bound_open():
 def test_unknown_figures_are_refused_before_anything_is_loaded():
     with pytest.raises(FigureError):
         catalogue.panels(['fig3', 'figure4'])
+
+
+def test_one_task_starts_no_process():
+    assert worthwhile_workers(1) == 0
+    assert worthwhile_workers(10 ** 6) in (0, *range(2, 4097))
+
+
+# ------------------------------------------------------------------ the page
+
+def test_page_shows_every_panel_once_and_small():
+    text = (DOCS / 'figures.md').read_text(encoding='utf-8')
+    shown = re.findall(r'<img src="(images/figures/\w+\.png)"', text)
+    assert sorted(shown) == sorted(f'images/figures/{panel}.png' for panel in PANELS)
+    for path in shown:
+        assert 1000 < (DOCS / path).stat().st_size < 100_000, path
+    assert sorted(path.name for path in (DOCS / 'images' / 'figures').iterdir()) == sorted(
+        f'{panel}.png' for panel in PANELS)
