@@ -174,7 +174,14 @@ def count_messages(counts: Mapping[str, int]) -> list[Count]:
 def user_status_messages(users: Sequence[UserReport]) -> list[UserStatus]:
     """Required and achieved SINR of users."""
     return [UserStatus(id=user.id, required_sinr_db=float(user.required_sinr_db),
-                       sinr_db=float(user.sinr_db)) for user in users]
+                       sinr_db=float(user.sinr_db), field=_field(user.near_field))
+            for user in users]
+
+
+def _field(near: bool | None) -> int:
+    if near is None:
+        return UserStatus.FIELD_UNKNOWN
+    return UserStatus.FIELD_NEAR if near else UserStatus.FIELD_FAR
 
 
 def design_status_message(report: CycleReport) -> DesignStatus:

@@ -29,7 +29,7 @@ from nf_isac_ros.core.solution import Quality, TargetReport, UserReport
 from nf_isac_ros.core.tracking import ChannelSample, Role, TrackState
 
 ROLES = (Role.TARGET, Role.USER)   # TrackStatus.ROLE_TARGET, TrackStatus.ROLE_USER
-FIELD_NEAR = 1                     # CrbEntry.FIELD_NEAR
+FIELD_UNKNOWN, FIELD_NEAR = 0, 1   # of CrbEntry and UserStatus
 
 
 def _xyz(point: Any) -> NDArray[np.float64]:
@@ -144,7 +144,9 @@ def read_crb_array(message: Any) -> BoundReport:
 
 def read_user_status(users: Sequence[Any]) -> tuple[UserReport, ...]:
     """Required and achieved SINR of users."""
-    return tuple(UserReport(user.id, user.required_sinr_db, user.sinr_db) for user in users)
+    return tuple(UserReport(user.id, user.required_sinr_db, user.sinr_db,
+                            None if user.field == FIELD_UNKNOWN else user.field == FIELD_NEAR)
+                 for user in users)
 
 
 def read_counts(counts: Sequence[Any]) -> dict[str, int]:

@@ -55,12 +55,14 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
     received = _product(1.0, problem.columns, weights, 2)
 
     near = _reaches(scene)
+    centre, reach = near[0]
     targets = (*_point_reports(problem, received, near),
                *(_extended_report(problem, i, received[own], near)
                  for i, own in enumerate(problem.extended_columns)))
     ratios = received_sinr(received[:n_users], problem.noise_power)
     users = tuple(
-        UserReport(user.id, user.min_sinr_db, 10 * log10(ratio) if ratio > 0 else -inf)
+        UserReport(user.id, user.min_sinr_db, 10 * log10(ratio) if ratio > 0 else -inf,
+                   None if user.position is None else dist(user.position, centre) < reach)
         for user, ratio in zip(scene.users, ratios.tolist(), strict=True))
     used = _square(weights)
     objective = design.objective(problem, targets, users, used)
@@ -106,7 +108,7 @@ Reaches = list[tuple[NDArray[np.float64], float]]
 
 
 def _reaches(scene: Scene) -> Reaches:
-    """Centre and Rayleigh distance of each array [m]."""
+    """Centre and Rayleigh distance of each array, the transmit array first [m]."""
     arrays = {id(array): array for array in (scene.transmit_array, scene.receive_array)}
     return [(array.centre, rayleigh_distance(array.aperture, scene.radio.wavelength))
             for array in arrays.values()]

@@ -86,12 +86,15 @@ class UserReport:
     id : str
     required_sinr_db, sinr_db : float
         [dB]; minus infinity without a beam.
+    near_field : bool or None
+        Within the Rayleigh distance of the transmit array; None: known by its channel only.
 
     """
 
     id: str
     required_sinr_db: float
     sinr_db: float
+    near_field: bool | None = None
 
     @property
     def violation_db(self) -> float:

@@ -127,7 +127,9 @@ def test_crb_array_round_trip():
 def test_design_status_round_trip():
     report = CycleReport(
         frame='map', transmit_time=T, sequence=3, cycle=5, design='crb-min', quality=Quality.MUTE,
-        reason='no-bodies', users=(UserReport('u1', 20.0, -math.inf),),
+        reason='no-bodies', users=(
+            UserReport('u1', 20.0, -math.inf, True), UserReport('u2', 3.0, 4.0, False),
+            UserReport('u3', 3.0, 4.0)),
         tracks=(TrackReport('t1', Role.TARGET, TrackState.DROPPED, 0.7),
                 TrackReport('u1', Role.USER, TrackState.HELD, 0.3)),
         iterations=12, warm=True, cycle_ms=4.0, stages_ms={'wait': 0.5, 'solve': 3.0},

@@ -102,7 +102,7 @@ def test_own_messages_need_no_installation_to_be_read(tmp_path, store, monkeypat
         mute_reason='', last_sequence=7, applied=3, late=0, dropped=1,
         rejected=[types['nf_isac_msgs/msg/Count']('not-finite', 2)], power=0.5, power_limit=1.0,
         max_element_power=0.1, eirp=4.0, muted_duration=0.0,
-        users=[types['nf_isac_msgs/msg/UserStatus']('u1', 20.0, np.nan)])
+        users=[types['nf_isac_msgs/msg/UserStatus']('u1', 20.0, np.nan, 1)])
     with RecordingWriter(tmp_path / 'bag') as writer:
         writer.add_topic('/radio/status', STATUS)
         writer.write('/radio/status', bytes(store.serialize_cdr(status, STATUS)), 1)
