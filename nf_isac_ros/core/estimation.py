@@ -8,6 +8,7 @@ from one offset to the next; offsets of zero stand for echoes that lie in one ra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import pi, sqrt
 
@@ -37,6 +38,9 @@ Complex = NDArray[np.complex128]
 # Largest slope of the likelihood by coordinates whose errors are about one: at which the search
 # ends, and at which it counts as a maximum.
 _TOLERANCE = 1e-3
+# Sections for each resolution cell, and at most.
+_PER_CELL = 4.0
+_MOST_SECTIONS = 96
 _FLAT = 0.05
 _MOST_STEPS = 200
 
@@ -279,8 +283,24 @@ class PoseEstimate:
     evaluations: int
 
 
-def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo, rounds: int = 3
-                  ) -> PoseEstimate:
+def resolved_sections(scene: Scene, target: ExtendedTarget) -> int:
+    """
+    Count of sections that a continuous contour looks like: a few for each resolution cell.
+
+    A cell is as long as the band resolves in range, or as wide as both apertures together resolve
+    across it, whichever is finer.
+    """
+    plane = planar_pose(scene.transmit_array, target.pose)
+    visible = visible_sections(replace(target, lengths='metres'), plane).length.sum()
+    aperture = scene.transmit_array.aperture + scene.receive_array.aperture
+    cell = plane.range * scene.radio.wavelength / max(aperture, scene.radio.wavelength)
+    if scene.radio.bandwidth:
+        cell = min(cell, SPEED_OF_LIGHT / (4 * sqrt(3.0) * scene.radio.bandwidth))
+    return min(max(int(np.ceil(_PER_CELL * visible / cell)), 1), _MOST_SECTIONS)
+
+
+def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo,
+                  sections: Sequence[int] | None = None) -> PoseEstimate:
     """
     Estimate range, direction and orientation by maximum likelihood, starting from a track.
 
@@ -294,8 +314,10 @@ def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo, rounds: int =
     track : ExtendedTarget
         At the pose that the track predicts; its model says how echoes come about.
     echo : Echo
-    rounds : int
-        How often sections are taken anew.
+    sections : sequence of int or None
+        How many sections the contour has in each search, which starts where the one before ended;
+        None: `resolved_sections` twice, which suits bodies that scatter all along
+        their contour. The number in a scene suits its simulated echoes.
 
     Returns
     -------
@@ -313,10 +335,12 @@ def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo, rounds: int =
     Stochastic maximum likelihood; docs/maths.md derives the gradient.
 
     """
+    if sections is None:
+        sections = (resolved_sections(scene, track),) * 2
     white = whiten(scene.radio.sensing_noise, echo.received)
     pose, gain, evaluations, converged = track.pose, 0.0, 0, False
-    for _ in range(rounds):
-        there = replace(track, pose=pose)
+    for count in sections:
+        there = replace(track, pose=pose, sections=count)
         start = planar_pose(scene.transmit_array, pose)
         likelihood = _Likelihood(scene, there, visible_sections(there, start), echo, white)
         units = _units(scene, there, echo)
@@ -427,7 +451,11 @@ def estimation_errors(scene: Scene, target: ExtendedTarget, weights: Complex, tr
             track = replace(target, pose=pose_of(
                 _shifted(true, rng.normal(size=3) * track_deviation)))
         filtered[i] = matched_filter_direction(scene, track, echo, step=step) - true.direction
-        found = estimate_pose(scene, track, echo, 1 if track_deviation is None else 3)
+        stages = [target.sections]
+        if track_deviation is not None:
+            # As a continuum first: single scatterers give the likelihood many maxima.
+            stages = [resolved_sections(scene, track)] + 2 * stages
+        found = estimate_pose(scene, track, echo, stages)
         errors[i] = (found.range - true.range, found.direction - true.direction,
                      np.angle(np.exp(1j * (found.orientation - true.orientation))))
         converged[i] = found.converged
