@@ -1,5 +1,9 @@
 """Errors of the core; a node maps each to a fallback, a diagnostic and one throttled warning."""
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class NfIsacError(Exception):
     """
@@ -13,6 +17,18 @@ class NfIsacError(Exception):
     """
 
     reason = 'error'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make copies without the constructor, whose arguments are not those of the message."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[NfIsacError], args: tuple[Any, ...],
+              values: dict[str, Any]) -> NfIsacError:
+    """Error as it was when it was pickled, in another process say."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(values)
+    return error
 
 
 class ArrayError(NfIsacError, ValueError):

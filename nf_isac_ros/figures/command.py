@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_INFEASIBLE = 3
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +31,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
     """Add what the command understands to a parser."""
     parser.description = (
         'Computes figures of the near-field paper and writes a table (CSV) and a picture (PNG, '
-        'SVG) of each panel. Exit codes: 0 made, 1 a computation failed, 2 bad input.')
+        'SVG) of each panel. Exit codes: 0 made, 1 a computation failed, 2 bad input, 3 an SINR '
+        'that a beam pattern is to be of cannot be met.')
     parser.add_argument('names', nargs='*', metavar='NAME', help=f'{catalogue.allowed()}')
     parser.add_argument('--out', type=Path, default=Path('out/figures'), metavar='DIR',
                         help='folder of the results (default: %(default)s)')
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     from nf_isac_ros.core.exceptions import (
         ArrayError,
+        InfeasibleError,
         NfIsacError,
         SceneError,
         UnsuitableDesignError,
@@ -70,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         _make(args)
     except (FigureError, SceneError, ArrayError, UnsuitableDesignError) as error:
         return _report(str(error), EXIT_BAD_INPUT)
+    except InfeasibleError as error:
+        return _report(str(error), EXIT_INFEASIBLE)
     except OSError as error:
         return _report(f'--out: {error}', EXIT_BAD_INPUT)
     except (NfIsacError, ArithmeticError, MemoryError) as error:

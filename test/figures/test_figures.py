@@ -352,6 +352,14 @@ def test_bad_requests_end_in_one_line(arguments, words, tmp_path, capsys, monkey
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('workers', ['0', '2'])
+def test_a_pattern_of_an_sinr_out_of_reach_says_by_how_much(workers, tmp_path, capsys):
+    pairs = ('n_x=48', 'n_y=48', 'marked_sinr_db=40', 'cells_y=3', 'cells_z=3')
+    assert make(tmp_path, 'fig4b', 'fig4c', pairs=pairs, options=('--workers', workers)) == 3
+    # Gamma_c is 27.8237 dB: the optimum of the reference, by another route.
+    assert '-12.1763 dB' in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_is_named(tmp_path, capsys):
     (tmp_path / 'taken').write_text('')
     assert make(tmp_path / 'taken', 'fig3f') == 2
