@@ -1,5 +1,6 @@
 """The examples run, and print what docs/tutorial.md shows."""
 
+import json
 from pathlib import Path
 import re
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = (ROOT.parent / 'shared' / 'data' / 'reference' / 'near_field'
+             / 'S17_monostatic_K2_U2.json')
 EXAMPLES = sorted((ROOT / 'examples').glob('[0-9]*.py'))
 NUMBER = re.compile(r'[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?')
 # These depend on the machine.
@@ -49,6 +52,21 @@ def test_examples_print_what_the_tutorial_shows(example):
     assert len(printed) == len(expected)
     for line, other in zip(printed, expected, strict=True):
         assert_alike(line, other)
+
+
+@pytest.mark.skipif(not REFERENCE.is_file(), reason='reference scenes are not on this machine')
+def test_designs_of_the_third_example_are_those_of_the_reference():
+    """Its scene is that of the reference, whose optima another solver certified."""
+    expected = json.loads(REFERENCE.read_text(encoding='utf-8'))['expected']
+    rows = {line.split()[0]: line.split()[1:] for line in run(EXAMPLES[2])}
+    for name in ('crb-min', 'max-min-illumination', 'max-min-echo'):
+        assert float(rows[name][0]) == pytest.approx(
+            1e3 * expected[name]['sum_crb_m2'] ** 0.5, abs=0.06)
+    assert float(rows['max-min-illumination'][1]) == pytest.approx(
+        1e6 * expected['max-min-illumination']['objective'], abs=6e-5)
+    largest = 15.0 + expected['max_common_sinr_scale_db']
+    assert float(rows['sinr-max'][2]) == pytest.approx(largest, abs=6e-3)
+    assert float(rows['30'][3]) == pytest.approx(30.0 - largest, abs=6e-3)
 
 
 @pytest.mark.parametrize('example', [path for path in EXAMPLES if path.name[:2] in ('02', '05')],
