@@ -38,8 +38,11 @@ from nf_isac_ros.core.reports import (
     DesignedBeams,
     PositionEstimate,
 )
-from nf_isac_ros.core.solution import UserReport
+from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.tracking import ChannelSample, PoseSample
+
+# Parameters of a bound that are no lengths.
+ANGLES = ('direction', 'orientation')
 
 Vector = NDArray[np.float64]
 
@@ -155,15 +158,24 @@ def crb_array_message(report: BoundReport) -> CrbArray:
     return CrbArray(
         header=header(report.transmit_time, report.frame), sequence=report.sequence,
         design_stamp=time_message(report.design_stamp),
-        entries=[CrbEntry(
-            id=target.id, kind=CrbEntry.KIND_POINT,
-            field=CrbEntry.FIELD_NEAR if target.near_field else CrbEntry.FIELD_FAR,
-            position=_point(target.position), parameters=['x', 'y', 'z'], units=['m', 'm', 'm'],
-            covariance=[float(value) for value in np.ravel(target.crb)],
-            crb=float(np.trace(target.crb)), isotropic_crb=float(target.isotropic_crb),
-            illumination=float(target.illumination)) for target in report.targets],
+        entries=[_crb_entry(target) for target in report.targets],
         sum_crb=float(report.sum_crb), isotropic_sum_crb=float(report.isotropic_sum_crb),
         bound=float(report.bound), objective=float(report.objective), gap=float(report.gap))
+
+
+def _crb_entry(target: TargetReport) -> CrbEntry:
+    names, covariance = ('x', 'y', 'z'), target.crb
+    if target.bounds is not None:
+        names, covariance = target.bounds.names, target.bounds.covariance
+    return CrbEntry(
+        id=target.id,
+        kind=CrbEntry.KIND_POINT if target.bounds is None else CrbEntry.KIND_EXTENDED,
+        field=CrbEntry.FIELD_NEAR if target.near_field else CrbEntry.FIELD_FAR,
+        position=_point(target.position), parameters=list(names),
+        units=['rad' if name in ANGLES else 'm' for name in names],
+        covariance=[float(value) for value in np.ravel(covariance)],
+        crb=float(np.trace(target.crb)), isotropic_crb=float(target.isotropic_crb),
+        illumination=float(target.illumination))
 
 
 def count_messages(counts: Mapping[str, int]) -> list[Count]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.conversions.adapters import seconds
 from nf_isac_ros.conversions.errors import MessageError
 from nf_isac_ros.conversions.matrices import unpack
+from nf_isac_ros.core.extended.gram import ExtendedBounds
 from nf_isac_ros.core.reports import (
     BoundReport,
     CovarianceReport,
@@ -30,6 +31,7 @@ from nf_isac_ros.core.tracking import ChannelSample, Role, TrackState
 
 ROLES = (Role.TARGET, Role.USER)   # TrackStatus.ROLE_TARGET, TrackStatus.ROLE_USER
 FIELD_UNKNOWN, FIELD_NEAR = 0, 1   # of CrbEntry and UserStatus
+KIND_EXTENDED = 1                  # of CrbEntry
 
 
 def _xyz(point: Any) -> NDArray[np.float64]:
@@ -123,17 +125,22 @@ def read_covariance(message: Any) -> CovarianceReport:
 
 
 def read_crb_array(message: Any) -> BoundReport:
-    """Bounds of a CrbArray message; MessageError if a covariance is not 3 x 3."""
+    """Bounds of a CrbArray message; MessageError if a covariance does not fit its parameters."""
     targets = []
     for entry in message.entries:
+        names = tuple(entry.parameters)
         covariance = np.array(entry.covariance, dtype=float)
-        if covariance.size != 9:
-            raise MessageError(f'covariance of {entry.id!r} has {covariance.size} values, must '
-                               'have 9', 'bad-shape')
+        if names[:3] != ('x', 'y', 'z') or covariance.size != len(names) ** 2:
+            raise MessageError(
+                f'covariance of {entry.id!r} has {covariance.size} values for {list(names)}, must '
+                'have one for each pair of x, y, z and others', 'bad-shape')
+        covariance = covariance.reshape(len(names), len(names))
+        bounds = None if entry.kind != KIND_EXTENDED else ExtendedBounds(names, covariance)
         targets.append(TargetReport(
-            id=entry.id, position=_xyz(entry.position), crb=covariance.reshape(3, 3),
+            id=entry.id, position=_xyz(entry.position),
+            crb=covariance[:3, :3] if bounds is None else bounds.centre,
             isotropic_crb=entry.isotropic_crb, illumination=entry.illumination, echo_power=nan,
-            near_field=entry.field == FIELD_NEAR))
+            near_field=entry.field == FIELD_NEAR, bounds=bounds))
     return BoundReport(
         frame=message.header.frame_id, sequence=int(message.sequence),
         transmit_time=seconds(message.header.stamp), design_stamp=seconds(message.design_stamp),

@@ -13,6 +13,7 @@ pytest.importorskip('nf_isac_msgs.msg', reason='nf_isac_msgs is not built')
 from nf_isac_ros.conversions import messages, reading  # noqa: E402
 from nf_isac_ros.conversions.adapters import read_track_array, seconds  # noqa: E402
 from nf_isac_ros.core.exceptions import NfIsacError  # noqa: E402
+from nf_isac_ros.core.extended.gram import ExtendedBounds  # noqa: E402
 from nf_isac_ros.core.reports import (  # noqa: E402
     BoundReport,
     CovarianceReport,
@@ -122,6 +123,31 @@ def test_crb_array_round_trip():
     assert message.entries[0].parameters == ['x', 'y', 'z']
     assert message.entries[0].crb == math.inf
     assert_same(reading.read_crb_array(message), report)
+
+
+def test_crb_array_of_an_extended_target_round_trip():
+    root = np.random.default_rng(0).normal(size=(6, 6))
+    bounds = ExtendedBounds(('x', 'y', 'z', 'range', 'direction', 'orientation'), root @ root.T)
+    car = replace(TARGET, id='car', crb=bounds.centre, bounds=bounds)
+    report = BoundReport('map', 9, T, T - 0.25, (TARGET, car), 3.0, 5.0, 3.0, 2.9, 0.0)
+    message = messages.crb_array_message(report)
+    entry = message.entries[1]
+    assert entry.kind == entry.KIND_EXTENDED
+    assert entry.units == ['m', 'm', 'm', 'm', 'rad', 'rad']
+    assert entry.crb == pytest.approx(np.trace((root @ root.T)[:3, :3]))
+    assert_same(reading.read_crb_array(message), report)
+
+
+@pytest.mark.parametrize('change', [{'parameters': ['x', 'y']}, {'covariance': [1.0] * 8},
+                                    {'parameters': ['range', 'x', 'y']}])
+def test_crb_array_that_does_not_fit_is_refused(change):
+    report = BoundReport('map', 9, T, T - 0.25, (TARGET,), 3.0, 5.0, 3.0, 2.9, 0.0)
+    message = messages.crb_array_message(report)
+    for key, value in change.items():
+        setattr(message.entries[0], key, value)
+    with pytest.raises(NfIsacError) as caught:
+        reading.read_crb_array(message)
+    assert caught.value.reason == 'bad-shape'
 
 
 def test_design_status_round_trip():

@@ -245,6 +245,10 @@ def test_unknown_shape_is_the_slepian_bangs_formula_too():
     np.testing.assert_allclose(
         fisher.effective(fisher.of_factor(beams)) * units * units[:, None],
         expected * units * units[:, None], atol=1e-8)
+    bounds = fisher.bounds(fisher.of_factor(beams))
+    assert bounds.names[6:] == fisher.names[3:9]
+    np.testing.assert_allclose(
+        np.diag(bounds.covariance)[3:], np.diag(np.linalg.inv(expected)), rtol=1e-4)
     # More unknowns, larger bounds.
     known = build(scene)
     for name in ('range', 'direction', 'orientation'):

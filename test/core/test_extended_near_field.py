@@ -204,7 +204,8 @@ def test_in_space_less_is_known_than_in_a_plane():
     normal = plane.plane.axes[:, 2]
     assert abs(normal @ known.centre @ normal) < 1e-6 * np.trace(known.centre)
     assert normal @ unknown.centre @ normal > 1e-3 * np.trace(unknown.centre)
-    assert unknown.names == ('x', 'y', 'z', 'orientation')
+    assert unknown.names == ('x', 'y', 'z', 'range', 'direction', 'orientation')
+    assert space.names[:4] == ('x', 'y', 'z', 'orientation')
 
 
 def test_centre_covariance_has_range_and_direction_on_its_axes():
@@ -215,6 +216,9 @@ def test_centre_covariance_has_range_and_direction_on_its_axes():
     assert radial @ bounds.centre @ radial == pytest.approx(bounds.range, rel=1e-9)
     assert transverse @ bounds.centre @ transverse == pytest.approx(
         bounds.direction * fisher.plane.range ** 2, rel=1e-9)
+    # Covariances of all of it are those of linear functions of each other.
+    np.testing.assert_allclose(radial @ bounds.covariance[:3, 3:], bounds.covariance[3, 3:],
+                               rtol=1e-6, atol=1e-9 * bounds.range)
     assert np.trace(bounds.centre) == pytest.approx(
         bounds.range + fisher.plane.range ** 2 * bounds.direction, rel=1e-9)
 

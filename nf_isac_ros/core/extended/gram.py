@@ -19,6 +19,9 @@ Complex = NDArray[np.complex128]
 
 Nuisance = Literal['none', 'common', 'common-complex', 'section']
 
+# How the coefficients of an unknown contour are named.
+SHAPE = ('cosine', 'sine')
+
 # An eigenvalue of a Fisher matrix with a unit diagonal below this is rounding.
 SINGULAR = 1e-13
 # A parameter with more than this of its direction in the null space cannot be estimated.
@@ -32,27 +35,45 @@ class ExtendedBounds:
 
     Attributes
     ----------
-    range : float
-        [m^2]; infinite, like the others, if it cannot be estimated.
-    direction : float
-        [rad^2].
-    orientation : float
-        [rad^2]; NaN for near-circular shapes, which have none.
-    centre : ndarray, shape (3, 3)
-        Of the centre's position in the scene frame [m^2].
     names : tuple of str
-        Of the parameters.
+        x, y, z of the centre in the scene frame, range, direction, then the orientation, unless
+        the shape is near circular, and the coefficients of an unknown shape.
     covariance : ndarray, shape (n, n)
-        Of the parameters.
+        Of these [m], [rad]. What cannot be estimated has an infinite variance, and NaN for its
+        covariances.
 
     """
 
-    range: float
-    direction: float
-    orientation: float
-    centre: Real
     names: tuple[str, ...]
     covariance: Real
+
+    def variance(self, name: str) -> float:
+        """Variance of one of the names; NaN if it is not among them."""
+        if name not in self.names:
+            return np.nan
+        place = self.names.index(name)
+        return float(self.covariance[place, place])
+
+    @property
+    def range(self) -> float:
+        """Bound of the range [m^2]; infinite, like the others, if it cannot be estimated."""
+        return self.variance('range')
+
+    @property
+    def direction(self) -> float:
+        """Bound of the direction [rad^2]."""
+        return self.variance('direction')
+
+    @property
+    def orientation(self) -> float:
+        """Bound of the orientation [rad^2]; NaN for near-circular shapes, which have none."""
+        return self.variance('orientation')
+
+    @property
+    def centre(self) -> Real:
+        """Bound of the centre's position, shape (3, 3) [m^2]; infinite if a part of it is."""
+        block = self.covariance[:3, :3]
+        return block if np.isfinite(block).all() else np.full((3, 3), np.inf)
 
 
 @dataclass(frozen=True)
@@ -85,8 +106,6 @@ class ExtendedFisher:
         Derivatives of range, direction and orientation by the wanted parameters.
     centre : ndarray, shape (wanted, 3)
         Derivatives of the centre's position in the scene frame by the wanted parameters.
-    reports_orientation : bool
-        False for near-circular shapes.
 
     """
 
@@ -194,15 +213,20 @@ class ExtendedFisher:
 
     def bounds(self, fisher: Real) -> ExtendedBounds:
         """Cramér-Rao bounds of a Fisher matrix, shape (n, n)."""
-        covariance = singular_inverse(self.effective(fisher))
-        along = [_variance(covariance, self.report[:, i]) for i in range(self.report.shape[1])]
-        finite = np.isfinite([_variance(covariance, column) for column in self.centre.T]).all()
-        used = self.centre.any(axis=1)
-        centre = np.full((3, 3), np.inf)
-        if finite:
-            centre = (self.centre[used].T @ covariance[np.ix_(used, used)] @ self.centre[used])
-        return ExtendedBounds(along[0], along[1], along[2] if len(along) > 2 else np.nan, centre,
-                              self.names[:self.wanted], covariance)
+        inverse = singular_inverse(self.effective(fisher))
+        shape = np.eye(self.wanted)[:, [name.startswith(SHAPE) for name in
+                                        self.names[:self.wanted]]]
+        reported = np.hstack([self.centre, self.report, shape])
+        # Of what cannot be estimated nothing may be needed.
+        known = np.isfinite(np.diag(inverse))
+        finite = ~(reported[~known] != 0).any(axis=0)
+        out = np.full((reported.shape[1],) * 2, np.nan)
+        np.fill_diagonal(out, np.inf)
+        used = reported[np.ix_(known, finite)]
+        out[np.ix_(finite, finite)] = used.T @ inverse[np.ix_(known, known)] @ used
+        names = ('x', 'y', 'z', 'range', 'direction', 'orientation')[:3 + self.report.shape[1]]
+        return ExtendedBounds(names + tuple(
+            name for name in self.names[:self.wanted] if name.startswith(SHAPE)), out)
 
     def selection(self, objective: Literal['direction', 'centre'] | BoundWeights) -> Real:
         """
@@ -284,13 +308,6 @@ class ExtendedFisher:
         n = len(self.names)
         mixed = combine.T @ self.selectors.reshape(n, -1)
         return mixed.reshape(-1, *self.selectors.shape[1:]), combine.T @ selection
-
-
-def _variance(covariance: Real, along: Real) -> float:
-    """Variance of a linear combination; infinite if it needs a parameter that is unknown."""
-    used = along != 0
-    value = along[used] @ covariance[np.ix_(used, used)] @ along[used]
-    return float(value) if np.isfinite(value) else np.inf
 
 
 def singular_inverse(fisher: Real) -> Real:
