@@ -17,6 +17,7 @@ from nf_isac_ros.core.designs import DESIGNS, Design, Outcome, Solve
 from nf_isac_ros.core.designs.zero_forcing import ZeroForcing
 from nf_isac_ros.core.evaluation import evaluate
 from nf_isac_ros.core.exceptions import InfeasibleError, NfIsacError, SceneError, SolverError
+from nf_isac_ros.core.extended import sections
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import PointTarget, Radio, Scene, SensingNoise, User
 from nf_isac_ros.core.solution import Quality, Solution
@@ -108,6 +109,7 @@ def warm_up() -> float:
     """
     started = time.perf_counter()
     interior_point.warm_up()
+    sections.warm_up()
     array = AntennaArray(planar_elements(4, 4, 0.5))
     radio = Radio(wavelength=1.0, power=1.0, symbols=1, user_noise=1e-4,
                   sensing_noise=SensingNoise(power=1e-4))

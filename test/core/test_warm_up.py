@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 
+from extended_scenes import VEHICLE
 from numba.core.dispatcher import Dispatcher
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from scenes import planar, radio, random_scene
 
 import nf_isac_ros.core
 from nf_isac_ros.core import cycle, propagation
+from nf_isac_ros.core.arrays import Pose
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
-from nf_isac_ros.core.scene import PointTarget, Scene, SensingNoise, User
+from nf_isac_ros.core.scene import ExtendedTarget, PointTarget, Scene, SensingNoise, User
 
 
 def signatures():
@@ -34,6 +36,12 @@ def scenes():
         'no targets': random_scene(4, 0, 2),
         'coloured noise': random_scene(
             5, 1, 1, noise=SensingNoise(diagonal=np.linspace(1e-8, 2e-8, 144))),
+        'extended': Scene(
+            known, known, radio(), (PointTarget('t', place),),
+            (User('a', 3.0, -place + [0, 0, 3]),),
+            extended=(ExtendedTarget(
+                'car', VEHICLE, Pose(np.array([1.0, 0.0, 6.0]), (0.5, 0.5, 0.5, 0.5)),
+                path_power=1e-9, model='near-field'),)),
         'user at target, known channel': Scene(
             known, known, radio(), (PointTarget('t', place),),
             (User('a', 3.0, place), User('b', 3.0, channel=np.exp(1j * np.arange(144.0)) * 1e-3))),

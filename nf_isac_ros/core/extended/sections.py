@@ -203,6 +203,12 @@ def _allot(sizes: Vector, total: int) -> NDArray[np.int64]:
     return counts
 
 
+def warm_up() -> None:
+    """Compile or load the kernel, so that the first call does not."""
+    square = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
+    visible_edges(square, np.array([3.0, 0.0]))
+
+
 @compiled_step
 def _look(x: Vector, y: Vector, visible: NDArray[np.bool_]) -> int:
     """Mark the edges of a polygon that the origin sees; -1 if it lies inside or on it."""
