@@ -50,7 +50,7 @@ WORTHWHILE = 0.5
 # it takes to begin at all is more than such a budget.
 RECENT = 3
 RETRY_AFTER = 10
-LONGEST_RETRY = 320
+LONGEST_RETRY = 80
 # Beams that are older than this are not used again: a body that walks has left their focus [s].
 MAX_PREVIOUS_AGE = 0.25
 
