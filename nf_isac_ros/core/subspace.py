@@ -23,6 +23,8 @@ SAFE_PIVOT = 1e-10
 # of extended targets and of regions, of which the last digits do not count.
 MANY_COLUMNS = 24
 EIGENVALUE_TOLERANCE = 1e-14
+# Square norm of the inverse factor of a Gram matrix over its order, one for the identity.
+NEARLY_ORTHONORMAL = 2.0
 # Up to this square norm of the inverse of that factor its rounding cannot be seen.
 ACCURATE = 100.0
 
@@ -85,7 +87,9 @@ def subspace(columns: Complex, gram: Complex, n_channels: int) -> Subspace:
     gram, inverse, low = np.ascontiguousarray(gram), np.empty_like(gram), np.empty_like(gram)
     size = _orthogonaliser(gram, inverse, low)
     if not np.isfinite(size) and len(gram) > MANY_COLUMNS:
-        return _by_eigenvalues(columns, gram, n_channels)
+        found = _by_eigenvalues(columns, gram, n_channels)
+        if found is not None:
+            return found
     if not np.isfinite(size):
         basis, rank = reduced_basis(columns[:, :n_channels], columns[:, n_channels:])
         return Subspace(basis, zgemm(1.0, basis, columns, trans_a=2), rank)
@@ -97,8 +101,12 @@ def subspace(columns: Complex, gram: Complex, n_channels: int) -> Subspace:
     return Subspace(basis, coordinates, n_channels)
 
 
-def _by_eigenvalues(columns: Complex, gram: Complex, n_channels: int) -> Subspace:
-    """Subspace of dependent columns from their Gram matrix, made orthonormal in a second pass."""
+def _by_eigenvalues(columns: Complex, gram: Complex, n_channels: int) -> Subspace | None:
+    """
+    Subspace of dependent columns from their Gram matrix, made orthonormal in a second pass.
+
+    None if the first pass ended too far from orthonormal: rounding was taken for a direction.
+    """
     norms = np.sqrt(np.maximum(gram.diagonal().real, 0.0))
     scale = 1.0 / np.where(norms > 0, norms, 1.0)
     gram = gram * scale * scale[:, None]
@@ -112,7 +120,10 @@ def _by_eigenvalues(columns: Complex, gram: Complex, n_channels: int) -> Subspac
     mixture[n_channels:, rank:] = rest
     basis = zgemm(1.0, columns, np.asfortranarray(mixture * scale[:, None]))
     inverse = np.empty((len(mixture.T),) * 2, dtype=complex)
-    _orthogonaliser(np.ascontiguousarray(gram_matrix(basis)), inverse, np.empty_like(inverse))
+    size = _orthogonaliser(
+        np.ascontiguousarray(gram_matrix(basis)), inverse, np.empty_like(inverse))
+    if not size <= NEARLY_ORTHONORMAL * len(inverse):
+        return None
     basis = ztrmm(1.0, inverse, basis, side=1, lower=1, trans_a=2, overwrite_b=1)
     return Subspace(basis, zgemm(1.0, basis, columns, trans_a=2), rank)
 

@@ -100,6 +100,19 @@ def test_many_dependent_columns_are_spanned_to_1e_7(faintest):
     assert np.sum(values > 1e-6 * values[0]) <= d <= np.sum(values > 1e-9 * values[0])
 
 
+@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('n_elements', [4, 6, 9])
+def test_many_columns_on_few_antennas_have_an_orthonormal_basis(n_elements, seed):
+    # Two users almost alike: rounding in the rest must not be taken for directions of its own.
+    channels = random_columns(n_elements, 5, seed)
+    channels[:, 1] = channels[:, 0] + 1e-5 * channels[:, 1]
+    steering = random_columns(n_elements, 24, seed + 100)
+    columns = np.asfortranarray(np.hstack([channels, steering]))
+    found = subspace(columns, gram_matrix(columns), 5)
+    assert found.basis.shape == (n_elements, n_elements)
+    check(found.basis, found.rank, channels, steering)
+
+
 def test_no_columns_have_no_subspace():
     space = subspace(random_columns(20, 0), gram_matrix(random_columns(20, 0)), 0)
     assert (space.basis.shape, space.rank) == ((20, 0), 0)
