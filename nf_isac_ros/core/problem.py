@@ -140,6 +140,9 @@ class Problem:
         E: the objective is tr(E^T F(S)^-1 E) [m^2], weights included.
     rows : Rows or None
         Requirements besides power and SINRs.
+    unlocated : tuple of str
+        Extended targets whose centre cannot be estimated: the objective has their direction, or
+        what else `ExtendedOptions` says, instead.
     sigma_points : tuple of SigmaPoint
         If the objective is an average over where the targets may be; see core/region.py.
 
@@ -159,6 +162,7 @@ class Problem:
     fisher: InformationMap
     selection: Real
     rows: Rows | None = None
+    unlocated: tuple[str, ...] = ()
     sigma_points: tuple[SigmaPoint, ...] = ()
 
     @property
@@ -327,11 +331,17 @@ def build_problem(scene: Scene) -> Problem:
     noise = np.array([radio.user_noise if user.noise_power is None else user.noise_power
                       for user in scene.users])
     blocks: list[tuple[InformationMap, Real]] = []
+    unlocated: list[str] = []
     if targets or not extended:
         blocks.append(scaled_block(full_fisher, space.coordinates[:, n_users:end], scene))
     for body, fisher, place in zip(scene.extended, extended, places, strict=True):
-        block, wanted = conditioned_block(
-            fisher, space.coordinates[:, place] * np.sqrt(radio.power), 'centre')
+        coordinates = space.coordinates[:, place] * np.sqrt(radio.power)
+        try:
+            block, wanted = conditioned_block(fisher, coordinates, 'centre')
+        except SceneError:
+            # A single section tells its direction, but not range and orientation apart.
+            block, wanted = conditioned_block(fisher, coordinates, scene.options.objective)
+            unlocated.append(body.id)
         blocks.append((block, wanted * np.sqrt(body.weight)))
     information, selection = joined(blocks)
     return Problem(
@@ -340,7 +350,7 @@ def build_problem(scene: Scene) -> Problem:
         extended=extended, basis=space.basis, user_channels=reduced, noise_power=noise,
         user_noise=noise / (radio.power * powers),
         sinr=10 ** (np.array([user.min_sinr_db for user in scene.users]) / 10),
-        fisher=information, selection=selection)
+        fisher=information, selection=selection, unlocated=tuple(unlocated))
 
 
 def conditioned_block(fisher: ExtendedFisher, coordinates: Complex,

@@ -10,7 +10,7 @@ import numpy as np
 from nf_isac_ros.core.beams import ReducedBeams, recovered
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs.base import Design, Outcome
-from nf_isac_ros.core.exceptions import SolverError
+from nf_isac_ros.core.exceptions import SolverError, UnsuitableDesignError
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.single_target import closed_form
 from nf_isac_ros.core.solution import TargetReport, UserReport
@@ -80,6 +80,10 @@ class WarmStarted:
 
     def __call__(self, problem: Problem, gap: float, budget: float | None = None) -> Outcome:
         """Solve a problem; arguments, result and errors as for `solve`."""
+        if problem.unlocated:
+            raise UnsuitableDesignError(
+                f'targets: the centre of {list(problem.unlocated)} cannot be estimated; must be '
+                'for crb-min', 'not-localisable')
         outcome = by_closed_form(problem)
         if outcome is not None and _gap(problem, outcome) <= gap:
             return outcome

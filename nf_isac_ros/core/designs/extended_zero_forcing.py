@@ -70,7 +70,7 @@ def zero_forcing_space(problem: Problem) -> ZeroForcingSpace:
     """
     g = problem.user_channels
     d, n_users = g.shape
-    if n_users and not np.linalg.cond(g) < MAX_CONDITION:
+    if n_users > d or n_users and not np.linalg.cond(g) < MAX_CONDITION:
         raise ZeroForcingError(
             f'a channel of the {n_users} users is a mixture of the others', 'dependent-users')
     served = np.asarray(np.linalg.pinv(g).conj().T, dtype=np.complex128)

@@ -8,13 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.exceptions import UnsuitableDesignError
+from nf_isac_ros.core.extended.contour import Contour
 from nf_isac_ros.core.problem import Problem, Rows, conditioned_block, joined
+from nf_isac_ros.core.scene import ExtendedTarget
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 # Sections whose responses differ by less than this, relatively, are lit alike.
 SAME_POINT = 1e-6
+# Radius of a circle that counts as a point [m]; a smaller one has no visible side, to rounding.
+POINT_RADIUS = 1e-3
 # A ratio of one leaves a design no interior; 0.004 dB do.
 LEAST_RATIO = 1.001
 
@@ -120,3 +124,22 @@ def distinct_sections(problem: Problem) -> list[Complex]:
                 kept.append(k)
         out.append(seen[:, kept])
     return out
+
+
+def as_point(target: ExtendedTarget) -> ExtendedTarget:
+    """
+    Return a target of the same echo at the same place without extent, for comparison.
+
+    Parameters
+    ----------
+    target : ExtendedTarget
+
+    Returns
+    -------
+    ExtendedTarget
+            A small circle of one section: without orientation, with lengths normalised.
+
+    """
+    return replace(
+        target, contour=Contour((POINT_RADIUS,), (POINT_RADIUS,)), sections=1,
+        lengths='normalised')

@@ -17,7 +17,7 @@ Complex = NDArray[np.complex128]
 MAX_STEPS = 25
 # Constraints within this of their limits are kept from moving, relative to the noise, the level
 # of the coverage and the power.
-NEAR = 1e-3
+NEAR = 1e-5
 
 
 @dataclass(frozen=True)

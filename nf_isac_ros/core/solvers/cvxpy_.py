@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 import warnings
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.fisher import whitening
 from nf_isac_ros.core.information import InformationMap
-from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.problem import Problem, Rows
 from nf_isac_ros.core.solvers.hermitian import to_vector, upper_triangle
 
 Real = NDArray[np.float64]
@@ -65,8 +65,10 @@ def solve_sdr12(problem: Problem, solver: str = 'CLARABEL', **options: Any) -> P
     Not reduced: of the problem's basis nothing is used.
     """
     channels, transmit = _unreduced(problem)
-    return _least_bounds(problem, channels, problem.fisher.with_transmit(transmit), '(SDR1.2)',
-                         solver, options)
+    rows = None if problem.rows is None else replace(
+        problem.rows, points=problem.basis @ problem.rows.points)
+    return _least_bounds(problem, channels, problem.fisher.with_transmit(transmit), rows,
+                         '(SDR1.2)', solver, options)
 
 
 def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: Any) -> PaperPoint:
@@ -101,7 +103,7 @@ def solve_sdr13(problem: Problem, solver: str = 'CLARABEL', **options: Any) -> P
 
     """
     return _least_bounds(
-        problem, problem.user_channels, problem.fisher, '(SDR1.3)', solver, options)
+        problem, problem.user_channels, problem.fisher, problem.rows, '(SDR1.3)', solver, options)
 
 
 def solve_sdr21(problem: Problem, gains: Real, solver: str = 'CLARABEL',
@@ -193,9 +195,10 @@ class _Transmission:
             int(stats.num_iters))
 
 
-def _least_bounds(problem: Problem, channels: Complex, information: InformationMap, name: str,
-                  solver: str, options: Mapping[str, Any]) -> PaperPoint:
-    """Sum-CRB minimisation on the space of these channels."""
+def _least_bounds(problem: Problem, channels: Complex, information: InformationMap,
+                  rows: Rows | None, name: str, solver: str,
+                  options: Mapping[str, Any]) -> PaperPoint:
+    """Sum-CRB minimisation, and further rows, on the space of these channels."""
     program = _Transmission(channels, problem)
     n, n_parameters = len(channels), len(problem.selection)
     row, column = upper_triangle(n)
@@ -218,6 +221,13 @@ def _least_bounds(problem: Problem, channels: Complex, information: InformationM
         side = unit_vector[:, None]
         inequalities.append(cp.bmat([[fisher, side], [side.T, corner]]) >> 0)
     program.constraints += inequalities
+    if rows is not None:
+        levels = cp.Variable(rows.levels.shape[1])
+        # What isotropic transmission gives the points keeps the rows near one.
+        unit_power = float(np.mean(np.linalg.norm(rows.points, axis=0) ** 2)) / n
+        received = to_vector(np.einsum('dk,ek->kde', rows.points, rows.points.conj()))
+        program.constraints.append(cp.multiply(
+            rows.signs, received @ coordinates) / unit_power >= rows.levels @ levels)
     program.solve(cp.Minimize(cp.sum(bounds)), name, solver, options)
     # At an optimum each multiplier is (F^-1 e, -1) times its transpose.
     duals = [np.asarray(inequality.dual_value) for inequality in inequalities]
