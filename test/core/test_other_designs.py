@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import cvxpy as cp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scenes import needs_reference, planar, random_scene, reference
@@ -72,6 +74,23 @@ def test_users_cost_a_design_for_sensing_alone_nothing(seed, n_targets, n_users,
     assert solution.power == pytest.approx(solution.power_limit, rel=1e-9)
     assert solution.subspace_dimension <= 4 * n_targets
     assert design(scene, 'crb-min').objective >= solution.bound
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10 ** 6), n_targets=st.integers(1, 3), n_users=st.integers(0, 5),
+       min_sinr_db=st.floats(-30, 40), monostatic=st.booleans(), side=st.integers(3, 12))
+def test_sensing_alone_is_certified_whatever_users_want(
+        seed, n_targets, n_users, min_sinr_db, monostatic, side):
+    scene = random_scene(seed, n_targets, n_users, side=side, min_sinr_db=min_sinr_db,
+                         monostatic=monostatic)
+    try:
+        solution = design(scene, 'sensing-only')
+    except SceneError:
+        return
+    assert solution.gap <= 1e-4
+    assert solution.power <= solution.power_limit * (1 + 1e-12)
+    assert solution.communication.shape[1] == n_users
+    assert np.isfinite(solution.weights).all()
 
 
 def test_thresholds_that_sensing_alone_meets_leave_its_optimum():

@@ -59,6 +59,12 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
     assert (markers.planes, markers.rate, markers.bound_scale) == ((), 2.0, 30.0)
 
 
+@pytest.mark.parametrize('name', [
+    'max-min-illumination', 'max-min-echo', 'sensing-only', 'least-power', 'crb-min-full'])
+def test_every_design_may_be_asked_for(name, load):
+    assert load(('design', {'name': name})).design.name == name
+
+
 def test_values_arrive(load):
     testbed = load(
         ('design', {'name': 'isotropic', 'rate_hz': 5, 'budget_ms': 150, 'gap': 0.1}),
