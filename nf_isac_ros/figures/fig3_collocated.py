@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
 import numpy as np
 
 from nf_isac_ros.core.scene import PointTarget, Scene, User
@@ -27,6 +27,9 @@ from nf_isac_ros.figures.panels import Figure, Panel, Table, Task, stacked, tabl
 from nf_isac_ros.figures.parameters import POSITIVE, Planar, parameter
 from nf_isac_ros.figures.scenes import facing_arrays, watts
 from nf_isac_ros.figures.style import curve, draw_pattern, finish, look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # The corners of the tradeoff: P_s, P_s' and P_c of the paper.
 CORNERS = ('crb-min', 'max-min-illumination', 'sinr-max')

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
 import numpy as np
 
 from nf_isac_ros.core.scene import PointTarget, ScatteredPath, Scene, User
@@ -20,6 +20,9 @@ from nf_isac_ros.figures.panels import Figure, Panel, Table, Task, table, where
 from nf_isac_ros.figures.parameters import Planar, parameter
 from nf_isac_ros.figures.scenes import facing_arrays
 from nf_isac_ros.figures.style import curve, draw_pattern, finish, look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DESIGNS = ('crb-min', 'max-min-illumination')
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 import importlib.util
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 import warnings
 
-from matplotlib.axes import Axes
 import numpy as np
 
 from nf_isac_ros.core.problem import build_problem
@@ -27,6 +26,9 @@ from nf_isac_ros.figures.panels import Figure, Panel, Table, Task, table, where
 from nf_isac_ros.figures.parameters import POSITIVE, Common, parameter
 from nf_isac_ros.figures.scenes import facing_arrays
 from nf_isac_ros.figures.style import LOOKS, Look, curve, finish
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # The paper's program, not reduced.
 FULL = 'crb-min-full'

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
 import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.figures.parameters import Common
+
+# The processes of a sweep draw nothing, and need not wait for matplotlib.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Columns of equal length by name; a name ends in its unit.
 Table = Mapping[str, NDArray[Any]]

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from nf_isac_ros.figures.panels import Table
 from nf_isac_ros.figures.parameters import Planar
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SIZE = (5.6, 3.8)   # [in]
 DPI = 110
@@ -137,6 +138,8 @@ def _level_at(level: NDArray, position: NDArray, p: Planar) -> float:
 
 def new_figure() -> Figure:
     """Empty picture."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=SIZE, layout='constrained')
 
 
@@ -155,6 +158,9 @@ def save(figure: Figure, path: Path) -> list[Path]:
     list of Path
 
     """
+    import matplotlib
+    from PIL import Image
+
     png, svg = path.with_suffix('.png'), path.with_suffix('.svg')
     with matplotlib.rc_context({'svg.hashsalt': path.name, 'svg.fonttype': 'none',
                                 'font.family': 'sans-serif'}):
