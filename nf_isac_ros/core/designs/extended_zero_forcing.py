@@ -25,8 +25,11 @@ from nf_isac_ros.core.solvers.clarabel_blocks import BlockPoint, solve_zero_forc
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-# Singular values of the responses that are left out.
-TRUNCATION = 1e-2
+# Singular values of the responses that are left out: up to the root of the gap, or this.
+LARGEST_TRUNCATION = 0.1
+# Shares of the SINRs' multipliers that bounds are tried with: what a user's requirement costs zero
+# forcing, and what it costs at all, may differ much.
+SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
 # Channels whose matrix has a larger condition number cannot be told apart.
 MAX_CONDITION = 1e8
 # The solver aims for this much of the gap.
@@ -126,7 +129,7 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
 
 
 def _solve(problem: Problem, gap: float, deadline: float | None) -> Outcome:
-    narrow, basis = problem.truncated(TRUNCATION)
+    narrow, basis = problem.truncated(min(np.sqrt(gap), LARGEST_TRUNCATION))
     space = zero_forcing_space(narrow)
     left = None if deadline is None else max(deadline - time.perf_counter(), 0.0)
     point = solve_zero_forcing(narrow, space.served, space.free, SOLVER_SHARE * gap, left)
@@ -140,9 +143,11 @@ def _solve(problem: Problem, gap: float, deadline: float | None) -> Outcome:
 
 def loss_bound(problem: Problem, point: BlockPoint, beams: ReducedBeams) -> float:
     """Bound on what any beams can reach, from the multipliers of zero forcing."""
-    candidates = [point.weights, tangent_weights(problem, beams.covariance)]
-    return max((crb_bound(problem, weights, point.multipliers, point.row_multipliers)
-                for weights in candidates if weights is not None), default=0.0)
+    weights = tangent_weights(problem, beams.covariance)
+    if weights is None:
+        return 0.0
+    return max(crb_bound(problem, weights, share * point.multipliers, point.row_multipliers)
+               for share in SHARES)
 
 
 def _beams(problem: Problem, space: ZeroForcingSpace, point: BlockPoint, gap: float,
