@@ -1,4 +1,4 @@
-"""Sum-CRB minimisation by a primal-dual interior-point method of our own; docs/solver.md."""
+"""Designs by a primal-dual interior-point method of our own; docs/solver.md."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.arrays import AntennaArray, planar_elements
+from nf_isac_ros.core.certificate import tangent_weights
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.feasibility import largest_common_scale, least_power
-from nf_isac_ros.core.problem import Problem, build_problem
+from nf_isac_ros.core.problem import Problem, Rows, build_problem
 from nf_isac_ros.core.scene import PointTarget, Radio, Scene, SensingNoise, User
 from nf_isac_ros.core.solvers.kernels import (
     Evidence,
@@ -20,9 +21,10 @@ from nf_isac_ros.core.solvers.kernels import (
     State,
     complementarity,
     degree,
+    further_slack,
     iterate,
+    split_powers,
 )
-from nf_isac_ros.core.starting_point import null_space_covariance
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -47,6 +49,16 @@ MARGIN_SHARE = 0.5
 USER_SHARE = 0.4
 SENSING_SHARE = 0.8
 INITIAL_GAP = 10.0
+# At least this much of the sensing power is spread evenly; steps of the rule that splits the rest.
+EVEN_SHARE = 0.3
+SPLIT_STEPS = 5
+# Without a Fisher matrix the rest goes to the points.
+POINT_SHARE = 0.7
+# Slack that a further row which the starting point does not meet is taken to have, in units of
+# the mean of what points receive.
+ASSUMED_SLACK = 0.3
+# Level of a max-min problem at the start, in units of the least that points receive.
+FIRST_LEVEL = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,12 @@ class InteriorPoint:
         S.
     parts : ndarray, shape (U, U, U)
         X_u = G^H W_u G.
-    weights : ndarray, shape (5 K, 3 K)
+    weights : ndarray, shape (n, w)
     multipliers : ndarray, shape (U,)
-        What `certificate.crb_bound` needs for the best bound that was found.
+    row_multipliers : ndarray, shape (R,)
+        What the certificate needs for the best bound that was found.
     objective : float
-        f(S) [m^2].
+        f(S), in the unit of the squared selection.
     iterations : int
     path : Path
         How the method got here.
@@ -106,22 +119,48 @@ class InteriorPoint:
     parts: Complex
     weights: Real
     multipliers: Real
+    row_multipliers: Real
     objective: float
     iterations: int
     path: Path
     warm: bool = False
 
 
+@dataclass(frozen=True)
+class MaxMinPoint:
+    """
+    Where `maximise_least` ended.
+
+    Attributes
+    ----------
+    covariance : ndarray, shape (d, d)
+        S.
+    parts : ndarray, shape (U, U, U)
+        X_u = G^H W_u G.
+    shares : ndarray, shape (K,)
+    multipliers : ndarray, shape (U,)
+        What `certificate.max_min_bound` needs for the best bound that was found.
+    iterations : int
+
+    """
+
+    covariance: Complex
+    parts: Complex
+    shares: Real
+    multipliers: Real
+    iterations: int
+
+
 def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
                  now: Callable[[], float] = time.perf_counter,
                  earlier: Path | None = None) -> InteriorPoint:
     """
-    Minimise tr(E^T F(S)^-1 E) subject to power and SINRs.
+    Minimise tr(E^T F(S)^-1 E) subject to power, SINRs and the problem's further rows.
 
     Parameters
     ----------
     problem : Problem
-        With at least one target.
+        With something to estimate.
     gap : float
         Certified relative gap to reach.
     budget : float or None
@@ -134,14 +173,14 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
     Returns
     -------
     InteriorPoint
-        The best iterate; every iterate is strictly feasible.
+        The best iterate; every iterate is strictly feasible, but for further rows.
 
     Raises
     ------
     InfeasibleError
         If the SINRs cannot be met.
     SolverError
-        If the method breaks down before any iterate has a certificate.
+        If the method breaks down before any iterate has a certificate, or meets the rows.
 
     """
     deadline = None if budget is None else now() + budget
@@ -164,6 +203,58 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
         raise SolverError('the interior-point method broke down at its starting point')
     # Cut short by the deadline, the cold start may be the worse one.
     return min(points, key=lambda one: one.objective)
+
+
+def maximise_least(problem: Problem, points: Complex, gap: float, budget: float | None = None,
+                   now: Callable[[], float] = time.perf_counter) -> MaxMinPoint:
+    """
+    Maximise the least p_k^H S p_k subject to power and SINRs.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its Fisher map and further rows are not looked at.
+    points : ndarray, shape (d, K)
+        p_k.
+    gap : float
+        Certified relative gap to reach.
+    budget : float or None
+        Time limit [s], looked at between iterations.
+    now : callable
+        Clock to measure with [s].
+
+    Returns
+    -------
+    MaxMinPoint
+
+    Raises
+    ------
+    InfeasibleError
+        If the SINRs cannot be met.
+    SolverError
+        If the method breaks down before any iterate has a certificate.
+
+    Notes
+    -----
+    With one scalar tau <= p_k^H S p_k for all k, which is free: the multipliers of these rows
+    have the sum one.
+
+    """
+    deadline = None if budget is None else now() + budget
+    count = points.shape[1]
+    rows = Rows(points, np.ones(count), np.ones((count, 1)))
+    form = compact_form(problem)._replace(
+        responses=np.zeros((0, problem.dimension, 1), dtype=complex), selection=np.zeros((0, 0)),
+        points=np.ascontiguousarray(points), signs=rows.signs, levels=rows.levels,
+        aim=np.ones(1))
+    state = starting_state(problem, form)
+    # In units in which tau is 1 at the start.
+    form = form._replace(aim=1.0 / state.levels)
+    point, _ = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
+    if point is None:
+        raise SolverError('the interior-point method broke down at its starting point')
+    return MaxMinPoint(point.covariance, point.parts, point.row_multipliers,
+                       point.multipliers / form.aim[0], point.iterations)
 
 
 def warm_up() -> float:
@@ -190,8 +281,8 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
               now: Callable[[], float],
               max_iterations: int) -> tuple[InteriorPoint | None, bool]:
     """Iterate to the gap; the best iterate, and whether it reached the gap or the deadline."""
-    evidence = Evidence(
-        np.zeros_like(form.selection), np.zeros_like(form.noise), np.zeros(1))
+    evidence = Evidence(np.zeros_like(form.selection), np.zeros_like(form.noise),
+                        np.zeros_like(form.signs), np.zeros(1))
     best, late, stalled = None, False, 0
     marks: list[Mark] = []
     refinements = 1 if gap > ACCURATE_GAP else 2
@@ -204,11 +295,12 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
         if objective < evidence.bound[0] * (1.0 + ROUNDING):
             # Rounding has left the feasible set.
             break
-        if best is None or objective <= best.objective:
+        met = further_slack(form, marks[-1].state) > 0.0
+        if met and (best is None or objective <= best.objective):
             path = Path(problem, form.scale / objective, tuple(marks))
             best = InteriorPoint(
                 marks[-1].state.covariance, marks[-1].state.parts[1:], evidence.weights,
-                evidence.multipliers, objective, iteration, path)
+                evidence.multipliers, evidence.row_multipliers, objective, iteration, path)
         stalled = stalled + 1 if length < STALLED else 0
         late = deadline is not None and now() >= deadline
         if length == 0.0 or stalled > 1 or late:
@@ -219,7 +311,8 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
 
 def _copied(state: State) -> State:
     return State(state.covariance.copy(), state.covariance_dual.copy(), state.parts.copy(),
-                 state.parts_dual.copy(), state.slacks.copy(), state.slacks_dual.copy())
+                 state.parts_dual.copy(), state.slacks.copy(), state.slacks_dual.copy(),
+                 state.levels.copy(), state.weights.copy())
 
 
 def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] | None:
@@ -273,7 +366,7 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
     shrink = (1.0 - state.slacks[n]) / np.trace(covariance).real
     covariance *= shrink
     parts *= shrink
-    slacks = np.empty(n + 1)
+    slacks = state.slacks.copy()
     total = parts.sum(axis=0)
     for u in range(n):
         slacks[u] = parts[u + 1, u, u].real - form.share[u] * (total[u, u].real + form.noise[u])
@@ -294,7 +387,7 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
         np.ascontiguousarray(covariance),
         np.ascontiguousarray(turn @ state.covariance_dual @ turn.conj().T),
         np.ascontiguousarray(parts), np.ascontiguousarray(parts_dual), slacks,
-        state.slacks_dual.copy())
+        state.slacks_dual.copy(), state.levels.copy(), _weights(problem, covariance))
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
@@ -339,17 +432,22 @@ def _aligned(problem: Problem) -> tuple[Complex, Complex]:
 def compact_form(problem: Problem) -> Form:
     """Arrays of a problem in the form that the kernels take; the scale is still open."""
     channels = np.ascontiguousarray(problem.user_channels)
+    rows = problem.rows
+    if rows is None:
+        rows = Rows(np.zeros((problem.dimension, 0), dtype=complex), np.zeros(0),
+                    np.zeros((0, 0)))
     return Form(
         responses=np.ascontiguousarray(problem.fisher.responses),
         selection=np.ascontiguousarray(problem.selection), channels=channels,
         dual_channels=np.ascontiguousarray(np.linalg.pinv(channels).conj().T),
         noise=problem.user_noise, sinr=problem.sinr, share=problem.sinr / (1 + problem.sinr),
-        scale=1.0)
+        points=np.ascontiguousarray(rows.points), signs=np.ascontiguousarray(rows.signs),
+        levels=np.ascontiguousarray(rows.levels), aim=np.zeros(rows.levels.shape[1]), scale=1.0)
 
 
 def starting_state(problem: Problem, form: Form) -> State:
     """
-    Build a strictly feasible, well-centred starting point.
+    Build a well-centred starting point, strictly feasible but for further rows.
 
     Raises
     ------
@@ -359,8 +457,10 @@ def starting_state(problem: Problem, form: Form) -> State:
     """
     d, n = form.channels.shape
     rank = int(np.count_nonzero(np.abs(form.channels).sum(axis=1)))
-    covariance = np.zeros((d, d), dtype=complex)
+    if rank < n:
+        raise SolverError('users with the same channel: the X_u have no interior')
     parts = np.zeros((n + 1 if n else 0, n, n), dtype=complex)
+    factor: Complex = np.zeros((d, 0), dtype=complex)
     if n:
         beams = _user_beams(problem)
         received = form.channels.conj().T @ beams
@@ -370,29 +470,80 @@ def starting_state(problem: Problem, form: Form) -> State:
         gram = form.channels.conj().T @ form.channels
         spread = min(0.4 * float(slack.min()),
                      SENSING_SHARE * (1.0 - np.linalg.norm(beams) ** 2) / d)
-        covariance += beams @ beams.conj().T
-        covariance[:rank, :rank] += spread * np.eye(rank)
+        if spread <= 0:
+            raise SolverError('no strictly feasible starting point: the SINRs take all power')
+        factor = np.hstack([beams, np.sqrt(spread) * np.eye(d, rank)])
         parts[:] = spread / (n + 1) * gram
         for u in range(n):
             parts[u + 1] += np.outer(received[:, u], received[:, u].conj())
-    left = SENSING_SHARE * (1.0 - np.trace(covariance).real)
-    sensing = null_space_covariance(problem)
-    if sensing is not None:
-        covariance += left * sensing
+    covariance = factor @ factor.conj().T
+    if rank < d:
+        left = SENSING_SHARE * (1.0 - np.trace(covariance).real)
+        covariance += left * _sensing(problem, form, factor, rank, left)
 
-    slacks = np.empty(n + 1)
+    slacks = np.empty(n + 1 + len(form.signs))
     slacks[n] = 1.0 - np.trace(covariance).real
     total = parts.sum(axis=0)
     for u in range(n):
         slacks[u] = parts[u + 1, u, u].real - form.share[u] * (total[u, u].real + form.noise[u])
-    if rank < n:
-        raise SolverError('users with the same channel: the X_u have no interior')
+    slacks[n + 1:], levels = _first_levels(form, covariance)
     if slacks.min() <= 0:
         raise SolverError('no strictly feasible starting point: the SINRs take all of the power')
     level = INITIAL_GAP / degree(form)
     return State(
         covariance, level * np.linalg.inv(covariance), parts, level * np.linalg.inv(parts),
-        slacks, level / slacks)
+        slacks, level / slacks, levels,
+        _weights(problem, covariance) if len(form.responses) else np.zeros((0, 0)))
+
+
+def _sensing(problem: Problem, form: Form, factor: Complex, rank: int, power: float) -> Complex:
+    """Covariance of trace one where no user receives it, most of it where it is worth most."""
+    d = len(form.channels)
+    columns = problem.fisher.transmit if len(form.responses) else form.points
+    seen = columns[rank:]
+    norms = np.linalg.norm(seen, axis=0)
+    directions = np.zeros((d, np.count_nonzero(norms)), dtype=complex)
+    directions[rank:] = seen[:, norms > 0] / norms[norms > 0]
+    even = np.eye(d, d - rank, -rank, dtype=complex)
+    count = directions.shape[1]
+    shares = np.full(count + 1, POINT_SHARE / max(count, 1))
+    if len(form.responses):
+        try:
+            shares = (1.0 - EVEN_SHARE) * split_powers(
+                form, factor, directions, even, power, SPLIT_STEPS)
+        except np.linalg.LinAlgError:
+            # Nothing to choose by; the solver will say what is wrong with the Fisher matrix.
+            pass
+    shares[count] = 1.0 - shares[:count].sum()
+    return (directions * shares[:count]) @ directions.conj().T + (
+        shares[count] / (d - rank)) * (even @ even.conj().T)
+
+
+def _first_levels(form: Form, covariance: Complex) -> tuple[Real, Real]:
+    """Slacks that the further rows are taken to have, and the free scalars."""
+    received = np.einsum(
+        'ik,ij,jk->k', form.points.conj(), covariance, form.points).real
+    n_free = form.levels.shape[1]
+    levels, slacks = np.zeros(n_free), form.signs * received
+    for t, level in enumerate(form.levels.T):
+        lower, upper = level > 0, level < 0
+        reached = received / np.where(level == 0, 1.0, np.abs(level))
+        if upper.any():
+            # Between what the weakest gets and what the strongest asks for.
+            levels[t] = np.sqrt(reached[lower].min() * reached[upper].max())
+        else:
+            levels[t] = FIRST_LEVEL * reached[lower].min()
+    slacks -= form.levels @ levels
+    assumed = ASSUMED_SLACK * received.mean() if len(received) else 0.0
+    return np.where(slacks > 0, slacks, assumed), levels
+
+
+def _weights(problem: Problem, covariance: Complex) -> Real:
+    """F(S)^-1 E / f(S), shape (n, w)."""
+    weights = tangent_weights(problem, covariance)
+    if weights is None:
+        raise SolverError('the starting point has no finite bound')
+    return np.ascontiguousarray(weights / np.sum(problem.selection * weights))
 
 
 def _user_beams(problem: Problem) -> Complex:

@@ -1,8 +1,8 @@
 """
 Compiled kernels of the interior-point method in `interior_point`; docs/solver.md has the formulas.
 
-Hermitian matrices travel as real vectors in the form of `hermitian.to_vector`. All kernels run
-without the interpreter lock and are compiled once per machine, into the cache beside this file.
+All kernels run without the interpreter lock and are compiled once per machine, into the cache
+beside this file.
 """
 
 from __future__ import annotations
@@ -14,37 +14,55 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled_step
 from nf_isac_ros.core.small_matrices import triangular_inverse
+from nf_isac_ros.core.solvers.cones import (
+    centred,
+    centred_slacks,
+    dagger,
+    hermitian,
+    longest_slack_step,
+    longest_step,
+    nesterov_todd,
+    outliers,
+    outlying_slacks,
+    pack,
+    product_after,
+    unpack,
+)
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-SQRT2 = np.sqrt(2.0)
 # Step to the boundary of the cones.
 STEP_FRACTION = 0.98
-# Further corrections of the second order, each with the step before it, while they lengthen the
-# steps by this much: they pay where factoring the Newton system is what takes the time.
+# Complementarity falls by no more than this in a step, for which the second order is good enough.
+LEAST_CENTRING = 0.1
+# A predictor that hits the boundary early says that the point is off the central path.
+OFF_PATH = 0.5
+# Correctors that look for a longer step by so much, while each lengthens it by so much.
 CORRECTORS = 2
-WORTHWHILE = 0.02
-LARGE_SYSTEM = 80
-# A step that is not limited by a cone.
-UNLIMITED = 1e3
+LONGER = 0.3
+WORTHWHILE = 0.01
 # Below this complementarity the normal equations have lost too many digits: QR instead.
 ACCURATE_BELOW = 1e-5
 # So do rows whose square is above this: slacks that are almost used up.
 STEEP = 1e9
 # The bound is computed once complementarity promises a gap this many times the one asked for.
 CERTIFY_FROM = 20.0
+# A further row that is met, with at least this much of the slack that the method believed in.
+MET = 0.1
 
 
 class Form(NamedTuple):
     """
-    The compact form: least tr(E^T F(S)^-1 E), power and noise in units of the budget.
+    The compact form, power and noise in units of the budget.
+
+    Least of f(S) = tr(E^T F(S)^-1 E) or, without a Fisher matrix, of f = 1 / (aim . tau).
 
     Attributes
     ----------
-    responses : ndarray, shape (5 K, d, 4 K)
-        Q_i with F_ij(S) = Re tr(Q_j^H S Q_i).
-    selection : ndarray, shape (5 K, 3 K)
+    responses : ndarray, shape (n, d, m)
+        Q_i with F_ij(S) = Re tr(Q_j^H S Q_i); n = 0: there is no Fisher matrix.
+    selection : ndarray, shape (n, w)
         E.
     channels : ndarray, shape (d, U)
         g.
@@ -52,8 +70,15 @@ class Form(NamedTuple):
         Pseudo-inverse of g^H: moves a change of G^H S G into S.
     noise, sinr, share : ndarray, shape (U,)
         n_u, Gamma_u, Gamma_u / (1 + Gamma_u).
+    points : ndarray, shape (d, R)
+        p_k of the further rows sign_k p_k^H S p_k >= levels_k . tau.
+    signs : ndarray, shape (R,)
+    levels : ndarray, shape (R, T)
+        At most one entry of a row is not zero.
+    aim : ndarray, shape (T,)
+        Zero where there is a Fisher matrix.
     scale : float
-        Objective at the starting point, f_0.
+        f at the starting point, f_0; 1 without a Fisher matrix.
 
     """
 
@@ -64,6 +89,10 @@ class Form(NamedTuple):
     noise: Real
     sinr: Real
     share: Real
+    points: Complex
+    signs: Real
+    levels: Real
+    aim: Real
     scale: float
 
 
@@ -77,8 +106,13 @@ class State(NamedTuple):
         S and its multiplier.
     parts, parts_dual : ndarray, shape (U + 1, U, U)
         X_0, X_1..X_U and their multipliers; empty without users.
-    slacks, slacks_dual : ndarray, shape (U + 1,)
-        SINR slacks [X_u]_uu - share_u ([G^H S G]_uu + n_u), then 1 - tr S, and their multipliers.
+    slacks, slacks_dual : ndarray, shape (U + 1 + R,)
+        SINR slacks [X_u]_uu - share_u ([G^H S G]_uu + n_u), then 1 - tr S, then those of the
+        further rows, which need not be met yet; and their multipliers.
+    levels : ndarray, shape (T,)
+        tau.
+    weights : ndarray, shape (n, w)
+        V with tr(E^T V) = 1: the multiplier of the definition of F, 1/f = min tr(V^T F V).
 
     """
 
@@ -88,18 +122,22 @@ class State(NamedTuple):
     parts_dual: Complex
     slacks: Real
     slacks_dual: Real
+    levels: Real
+    weights: Real
 
 
 class Evidence(NamedTuple):
     """
-    What the best lower bound so far rests on; the kernels change it in place.
+    What the best lower bound on f so far rests on; the kernels change it in place.
 
     Attributes
     ----------
-    weights : ndarray, shape (5 K, 3 K)
+    weights : ndarray, shape (n, w)
         V of `certificate.crb_bound`.
     multipliers : ndarray, shape (U,)
         mu of `certificate.crb_bound`.
+    row_multipliers : ndarray, shape (R,)
+        Of the further rows, on the same scale.
     bound : ndarray, shape (1,)
         The bound itself.
 
@@ -107,11 +145,12 @@ class Evidence(NamedTuple):
 
     weights: Real
     multipliers: Real
+    row_multipliers: Real
     bound: Real
 
 
 class _Scaling(NamedTuple):
-    """Nesterov-Todd scaling of each cone: Y = T diag(l) T^H, Z = T^-H diag(l) T^-1."""
+    """Nesterov-Todd scaling of each cone."""
 
     factor: Complex
     inverse: Complex
@@ -123,12 +162,48 @@ class _Scaling(NamedTuple):
 
 
 class _Objective(NamedTuple):
-    """Objective f at S, T^H Q, and L^-1, L^-1 E of the Fisher matrix L L^T."""
+    """f at S, T^H Q, L, L^-1 and L^-1 E of the Fisher matrix L L^T."""
 
     value: float
     rotated: Complex
+    low: Real
     low_inverse: Real
     target: Real
+
+
+class _Frame(NamedTuple):
+    """What the step of V needs: rows of `map` times Q, L^T V and L^-1 E in the same frame."""
+
+    mixed: Complex
+    map: Real
+    weights: Real
+    target: Real
+
+
+class _System(NamedTuple):
+    """
+    Newton system of an iteration.
+
+    Attributes
+    ----------
+    rows : ndarray, shape (n_rows, d^2 + U^3)
+        B: objective, X_0, SINR slacks, power, further rows, on the scaled steps of S and X_u.
+    normal : ndarray, shape (n_rows, n_rows)
+        Lower Cholesky factor of I + B B^T.
+    gradient : ndarray, shape (d^2,)
+        Of the objective.
+    free : ndarray, shape (T, n_rows)
+        Of the rows, by tau.
+    free_steps : ndarray, shape (T, n_rows)
+        (I + B B^T)^-1 of those.
+
+    """
+
+    rows: Real
+    normal: Real
+    gradient: Real
+    free: Real
+    free_steps: Real
 
 
 class _Right(NamedTuple):
@@ -148,54 +223,7 @@ class _Direction(NamedTuple):
     parts_dual: Complex
     slacks: Real
     slacks_dual: Real
-
-
-@compiled_step
-def _dagger(matrix):
-    return np.ascontiguousarray(matrix.conj().T)
-
-
-@compiled_step
-def _hermitian(matrix):
-    n = matrix.shape[0]
-    out = np.empty((n, n), dtype=np.complex128)
-    for i in range(n):
-        for j in range(i + 1):
-            value = 0.5 * (matrix[i, j] + np.conj(matrix[j, i]))
-            out[i, j] = value
-            out[j, i] = np.conj(value)
-    return out
-
-
-@compiled_step
-def _pack(matrix, scale, out):
-    """Write the vector of the Hermitian part of a matrix, times a scale."""
-    n = matrix.shape[0]
-    half = n * (n - 1) // 2
-    k = n
-    for i in range(n):
-        out[i] = scale * matrix[i, i].real
-    for j in range(n):
-        for i in range(j):
-            out[k] = scale * (matrix[i, j].real + matrix[j, i].real) / SQRT2
-            out[k + half] = scale * (matrix[i, j].imag - matrix[j, i].imag) / SQRT2
-            k += 1
-
-
-@compiled_step
-def _unpack(vector, n):
-    matrix = np.empty((n, n), dtype=np.complex128)
-    half = n * (n - 1) // 2
-    k = n
-    for i in range(n):
-        matrix[i, i] = vector[i]
-    for j in range(n):
-        for i in range(j):
-            value = complex(vector[k], vector[k + half]) / SQRT2
-            matrix[i, j] = value
-            matrix[j, i] = np.conj(value)
-            k += 1
-    return matrix
+    levels: Real
 
 
 @compiled_step
@@ -217,29 +245,14 @@ def _cholesky_solve(low, right):
 
 
 @compiled_step
-def _nesterov_todd(primal, dual):
-    low = np.linalg.cholesky(primal)
-    values, vectors = np.linalg.eigh(_hermitian(_dagger(low) @ dual @ low))
-    values = np.sqrt(np.maximum(values, 1e-300))
-    factor = low @ vectors
-    inverse = _dagger(vectors) @ triangular_inverse(low)
-    for i in range(len(values)):
-        root = np.sqrt(values[i])
-        for j in range(len(values)):
-            factor[j, i] /= root
-            inverse[i, j] *= root
-    return factor, inverse, values
-
-
-@compiled_step
 def _scalings(state):
-    factor, inverse, values = _nesterov_todd(state.covariance, state.covariance_dual)
+    factor, inverse, values = nesterov_todd(state.covariance, state.covariance_dual)
     n_parts, n, _ = state.parts.shape
     part_factors = np.empty((n_parts, n, n), dtype=np.complex128)
     part_inverses = np.empty((n_parts, n, n), dtype=np.complex128)
     part_values = np.empty((n_parts, n))
     for k in range(n_parts):
-        part_factors[k], part_inverses[k], part_values[k] = _nesterov_todd(
+        part_factors[k], part_inverses[k], part_values[k] = nesterov_todd(
             state.parts[k], state.parts_dual[k])
     return _Scaling(factor, inverse, values, part_factors, part_inverses, part_values,
                     np.sqrt(state.slacks * state.slacks_dual))
@@ -247,10 +260,10 @@ def _scalings(state):
 
 @compiled_step
 def _rotated(responses, factor):
-    """T^H Q_i for every i, shape (5 K, d, 4 K)."""
+    """T^H Q_i for every i, shape (n, d, m)."""
     n, d, m = responses.shape
     out = np.empty((n, d, m), dtype=np.complex128)
-    left = _dagger(factor)
+    left = dagger(factor)
     for i in range(n):
         out[i] = left @ responses[i]
     return out
@@ -279,7 +292,7 @@ def _fisher_factor(rotated, values):
 
 @compiled_step
 def _mixed(weights, rotated):
-    """Sum_i A_ai M_i for every row a of the weights, from M of shape (5 K, d, 4 K)."""
+    """Sum_i A_ai M_i for every row a of the weights, from M of shape (n, d, m)."""
     n, d, m = rotated.shape
     flat = rotated.reshape(n, d * m)
     n = len(weights)
@@ -295,85 +308,92 @@ def _mixed(weights, rotated):
 @compiled_step
 def _objective(form, scaling):
     rotated = _rotated(form.responses, scaling.factor)
-    low_inverse = triangular_inverse(_fisher_factor(rotated, scaling.values))
+    n = len(rotated)
+    low = np.empty((n, n))
+    if n:
+        low = _fisher_factor(rotated, scaling.values)
+    low_inverse = triangular_inverse(low)
     target = low_inverse @ form.selection
-    return _Objective(np.sum(target * target), rotated, low_inverse, target)
+    return _Objective(np.sum(target * target), rotated, low, low_inverse, target)
 
 
 @compiled_step
-def _improve_bound(form, state, objective, direction, length, evidence):
+def _objective_rows(form, objective, weights, rows):
     """
-    Find a lower bound on f from the multipliers after a dual step, see `certificate.crb_bound`.
+    Rows whose squares sum to the curvature of -f_0 / f, and its gradient T^H grad T.
 
-    The multipliers fit V = F^-1 E where the primal step leads to, not where it starts: V is moved
-    along, by its first order. With the old V the bound lags far behind the point where an optimum
-    all but hides a target or the SINRs take all of the power.
+    V is a variable of its own, that the gradient is linear in: with V = F^-1 E / f in its place,
+    Newton's method follows poles of f, and long steps lead nowhere.
     """
-    n, d, m = form.responses.shape
-    rotated, low_inverse = objective.rotated, objective.low_inverse
-    weights = low_inverse.T @ objective.target
-    change = np.empty((n, n))
-    moved = _rotated(rotated, direction.covariance)
-    for i in range(n):
-        for j in range(n):
-            change[i, j] = np.sum(rotated[j].conj() * moved[i]).real
-    weights -= length * (low_inverse.T @ (low_inverse @ (change @ weights)))
-    weights /= np.sum(weights * form.selection)
-    n_users = len(form.noise)
-    multipliers = np.maximum(state.slacks_dual[:n_users], 0.0) * form.share / form.scale
-    cost = np.zeros((d, d), dtype=np.complex128)
-    parts = _mixed(np.ascontiguousarray(weights.T), form.responses)
-    for k in range(len(parts)):
-        cost += parts[k] @ _dagger(parts[k])
-    top = ceiling(form, cost, multipliers)
-    if top > 0 and 1.0 / top > evidence.bound[0]:
-        evidence.weights[:] = weights
-        evidence.multipliers[:] = multipliers
-        evidence.bound[0] = 1.0 / top
-
-
-@compiled_step
-def _objective_rows(form, objective_point, rows):
-    """
-    Rows whose squares sum to the curvature of the objective -f_0 / f.
-
-    Returns
-    -------
-    ndarray, shape (d, d)
-        T^H C T with <C, S> = f, C the adjoint of the Fisher map at V V^T, V = F^-1 E.
-
-    """
-    n, d, m = form.responses.shape
-    n_position = form.selection.shape[1]
-    low_inverse, rotated = objective_point.low_inverse, objective_point.rotated
-    target, objective = objective_point.target, objective_point.value
-    values, vectors = np.linalg.eigh(target @ target.T)
-    # Strongest first: the first 3 K carry the objective, the rest span its null space.
+    n, d, m = objective.rotated.shape
+    n_wanted = weights.shape[1]
+    gradient = np.zeros((d, d), dtype=np.complex128)
+    if n == 0:
+        return gradient, _Frame(objective.rotated, objective.low, weights, objective.target)
+    scaled = objective.low.T @ weights
+    values, vectors = np.linalg.eigh(scaled @ scaled.T)
+    # Strongest first: the first w carry V, the rest span its null space.
     order = np.ascontiguousarray(vectors[:, ::-1].T)
-    strength = np.empty(n_position)
-    for k in range(n_position):
-        strength[k] = max(values[n - 1 - k], 0.0)
-    mixed = _mixed(order @ low_inverse, rotated)
+    strength = np.empty(n_wanted)
+    for k in range(n_wanted):
+        strength[k] = max(values[n - 1 - k], 1e-300)
+    basis = order @ objective.low_inverse
+    mixed = _mixed(basis, objective.rotated)
+    own = order @ scaled
+    target = order @ objective.target
+    linear = own @ target.T
 
-    curvature = np.sqrt(2.0 * form.scale) / objective
-    cost = np.zeros((d, d), dtype=np.complex128)
+    curvature = np.sqrt(2.0 * form.scale)
     stacked = mixed.reshape(n * d, m)
-    diagonal_row = np.zeros(d * d)
-    at = n_position
-    for k in range(n_position):
-        products = stacked[k * d:] @ _dagger(mixed[k])
-        cost += strength[k] * products[:d]
-        _pack(products[:d], curvature * np.sqrt(strength[k]), rows[k])
-        diagonal_row += np.sqrt(strength[k] / objective) * rows[k]
+    lead = np.zeros(d * d)
+    share = np.zeros(len(rows))
+    at = n_wanted
+    for k in range(n_wanted):
+        products = stacked[k * d:] @ dagger(mixed[k])
+        root = np.sqrt(strength[k])
+        pack(products[:d], curvature * root, rows[k])
+        share[k] = linear[k, k] / root
+        lead += share[k] * rows[k]
         for a in range(k + 1, n):
-            both = strength[k] + (strength[a] if a < n_position else 0.0)
+            root = np.sqrt(strength[k] + (strength[a] if a < n_wanted else 0.0))
             begin = (a - k) * d
-            _pack(products[begin:begin + d], curvature * np.sqrt(both), rows[at])
+            pack(products[begin:begin + d], curvature * root, rows[at])
+            share[at] = (linear[k, a] + linear[a, k]) / root
+            lead += share[at] * rows[at]
             at += 1
-    # 1/f instead of f takes the part along vec(L^-1 E) off; it touches the rows (k, k) only.
-    for k in range(n_position):
-        rows[k] -= np.sqrt(strength[k] / objective) * diagonal_row
-    return cost
+    # 1/f instead of f takes the part along `lead` off.
+    size = np.sum(share * share)
+    part = (1.0 - np.sqrt(max(0.0, 1.0 - size / objective.value))) / size
+    for k in range(len(rows)):
+        if share[k] != 0.0:
+            rows[k] -= part * share[k] * lead
+
+    ideal = target / objective.value
+    there = _mixed(np.ascontiguousarray(ideal.T), mixed)
+    off = _mixed(np.ascontiguousarray((ideal - own).T), mixed)
+    for k in range(n_wanted):
+        gradient -= form.scale * (there[k] @ dagger(there[k]) - off[k] @ dagger(off[k]))
+    return gradient, _Frame(mixed, basis, own, target)
+
+
+@compiled_step
+def _weights_step(frame, value, weights, step):
+    """Step of V that goes with a scaled step of S."""
+    n, d, m = frame.mixed.shape
+    n_wanted = weights.shape[1]
+    change = np.empty((n, n_wanted))
+    for c in range(n_wanted):
+        moved = step @ frame.mixed[c]
+        for a in range(n):
+            total = 0.0
+            for i in range(d):
+                for j in range(m):
+                    total += (frame.mixed[a, i, j].real * moved[i, j].real
+                              + frame.mixed[a, i, j].imag * moved[i, j].imag)
+            change[a, c] = total
+    turned = change @ frame.weights[:n_wanted]
+    normal = (1.0 + np.sum(frame.target * turned)) / value
+    return frame.map.T @ (normal * frame.target - turned) - weights
 
 
 @compiled_step
@@ -381,35 +401,49 @@ def _user_rows(form, state, scaling, rows):
     """Rows of X_0 and of the SINR slacks on the scaled steps of S and X_1..X_U."""
     d, n = form.channels.shape
     size, part = d * d, n * n
-    seen = _dagger(scaling.factor) @ form.channels
-    inward = seen @ _dagger(scaling.part_inverses[0])
+    seen = dagger(scaling.factor) @ form.channels
+    inward = seen @ dagger(scaling.part_inverses[0])
     for i in range(part):
         unit = np.zeros(part)
         unit[i] = 1.0
-        matrix = _unpack(unit, n)
-        _pack(inward @ matrix @ _dagger(inward), 1.0, rows[i, :size])
+        matrix = unpack(unit, n)
+        pack(inward @ matrix @ dagger(inward), 1.0, rows[i, :size])
         for u in range(n):
-            relative = _dagger(scaling.part_inverses[0] @ scaling.part_factors[u + 1])
+            relative = dagger(scaling.part_inverses[0] @ scaling.part_factors[u + 1])
             begin = size + u * part
-            _pack(relative @ matrix @ _dagger(relative), -1.0, rows[i, begin:begin + part])
+            pack(relative @ matrix @ dagger(relative), -1.0, rows[i, begin:begin + part])
     for u in range(n):
         weight = np.sqrt(state.slacks_dual[u] / state.slacks[u])
         own = np.ascontiguousarray(seen[:, u:u + 1])
         row = rows[part + u]
-        _pack(own @ _dagger(own), -weight * form.share[u], row[:size])
-        own_part = np.ascontiguousarray(_dagger(scaling.part_factors[u + 1])[:, u:u + 1])
+        pack(own @ dagger(own), -weight * form.share[u], row[:size])
+        own_part = np.ascontiguousarray(dagger(scaling.part_factors[u + 1])[:, u:u + 1])
         begin = size + u * part
-        _pack(own_part @ _dagger(own_part), weight, row[begin:begin + part])
+        pack(own_part @ dagger(own_part), weight, row[begin:begin + part])
 
 
 @compiled_step
-def _normal_factor(rows, complementarity):
-    """Lower Cholesky factor of I + B B^T."""
+def _further_rows(form, state, scaling, rows, free):
+    """Rows of the further slacks, and what they take of tau."""
+    d, n = form.channels.shape
+    seen = dagger(scaling.factor) @ form.points
+    first = len(rows) - len(form.signs)
+    for k in range(len(form.signs)):
+        weight = np.sqrt(state.slacks_dual[n + 1 + k] / state.slacks[n + 1 + k])
+        own = np.ascontiguousarray(seen[:, k:k + 1])
+        pack(own @ dagger(own), weight * form.signs[k], rows[first + k, :d * d])
+        for t in range(len(free)):
+            free[t, first + k] = weight * form.levels[k, t]
+
+
+@compiled_step
+def _normal_factor(rows, total):
+    """Lower Cholesky factor of I + B B^T; the total complementarity says how accurate."""
     n_rows, n = rows.shape
     steepest = 0.0
     for i in range(n_rows):
         steepest = max(steepest, np.sum(rows[i] ** 2))
-    if complementarity < ACCURATE_BELOW or steepest > STEEP:
+    if total < ACCURATE_BELOW or steepest > STEEP:
         tall = np.zeros((n + n_rows, n_rows))
         tall[:n] = rows.T
         for i in range(n_rows):
@@ -430,109 +464,109 @@ def _normal_factor(rows, complementarity):
 
 
 @compiled_step
-def _longest_step(values, step):
-    """Largest factor with diag(values) + factor * step positive semidefinite."""
-    n = len(values)
-    scaled = np.empty((n, n), dtype=np.complex128)
-    for i in range(n):
-        for j in range(n):
-            scaled[i, j] = step[i, j] / np.sqrt(values[i] * values[j])
-    lowest = np.linalg.eigvalsh(scaled)[0]
-    return UNLIMITED if lowest > -1.0 / UNLIMITED else -1.0 / lowest
+def _refined(rows, normal, aim, offset, refinements):
+    """Solve x + B^T y = aim, y - B x = offset, by Woodbury and refinement."""
+    y = _cholesky_solve(normal, rows @ aim + offset)
+    x = aim - y @ rows
+    for _ in range(refinements):
+        miss = aim - x - y @ rows
+        correction = _cholesky_solve(normal, rows @ (miss + x) + offset - y)
+        y += correction
+        x += miss - correction @ rows
+    return x, y
 
 
 @compiled_step
-def _longest_slack_step(values, step):
-    longest = UNLIMITED
-    for k in range(len(values)):
-        if step[k] < 0:
-            longest = min(longest, -values[k] / step[k])
-    return longest
+def _system(form, state, scaling, gradient, rows, refinements):
+    n_rows, n_free = len(rows), len(form.aim)
+    free = np.zeros((n_free, n_rows))
+    _further_rows(form, state, scaling, rows, free)
+    normal = _normal_factor(rows, complementarity(form, state) * degree(form))
+    free_steps = np.empty((n_free, n_rows))
+    for t in range(n_free):
+        free_steps[t] = _refined(rows, normal, np.zeros(rows.shape[1]), free[t], refinements)[1]
+    return _System(rows, normal, gradient, free, free_steps)
 
 
 @compiled_step
-def _direction(form, scaling, rows, normal, gradient, right, refinements):
-    """Solve the Newton system for given complementarity, by Woodbury and refinement."""
+def _direction(form, scaling, system, unmet, right, refinements):
+    """Solve the Newton system for given complementarity."""
     d, n = form.channels.shape
     size, part = d * d, n * n
-    n_rows = len(rows)
-    at_parts = n_rows - part - n - 1
+    rows = system.rows
+    n_rows, n_slacks = len(rows), len(scaling.slack_values)
+    at_slacks = n_rows - n_slacks
+    at_parts = at_slacks - part
     aim = np.zeros(rows.shape[1])
     outer = np.zeros(n_rows)
     matrix = right.covariance.copy()
     for i in range(d):
         matrix[i, i] += scaling.values[i]
-    _pack(matrix, 1.0, aim[:size])
-    aim[:size] -= gradient
+    pack(matrix, 1.0, aim[:size])
+    aim[:size] -= system.gradient
     for k in range(len(scaling.part_values)):
         matrix = right.parts[k].copy()
         for i in range(n):
             matrix[i, i] += scaling.part_values[k, i]
         if k == 0:
-            _pack(matrix, 1.0, outer[at_parts:at_parts + part])
+            pack(matrix, 1.0, outer[at_parts:at_slacks])
         else:
             begin = size + (k - 1) * part
-            _pack(matrix, 1.0, aim[begin:begin + part])
-    outer[at_parts + part:] = scaling.slack_values + right.slacks
+            pack(matrix, 1.0, aim[begin:begin + part])
+    outer[at_slacks:] = scaling.slack_values + right.slacks
     aim += outer @ rows
 
-    y = _cholesky_solve(normal, rows @ aim)
-    x = aim - y @ rows
-    for _ in range(refinements):
-        miss = aim - x - y @ rows
-        correction = _cholesky_solve(normal, rows @ (miss + x) - y)
-        y += correction
-        x += miss - correction @ rows
+    x, y = _refined(rows, system.normal, aim, unmet, refinements)
+    n_free = len(system.free)
+    levels = np.zeros(n_free)
+    if n_free:
+        # Free scalars: the multipliers of their rows keep their sum.
+        pull = system.free @ np.ascontiguousarray(system.free_steps.T)
+        levels = np.linalg.solve(pull, system.free @ (y - outer) + form.aim)
+        change = levels @ system.free_steps
+        y = y - change
+        x = x + change @ rows
 
-    covariance = _unpack(x[:size], d)
+    covariance = unpack(x[:size], d)
     parts = np.empty_like(right.parts)
     for k in range(len(parts)):
         if k == 0:
-            parts[0] = _unpack(y[at_parts:at_parts + part], n)
+            parts[0] = unpack(y[at_parts:at_slacks], n)
         else:
             begin = size + (k - 1) * part
-            parts[k] = _unpack(x[begin:begin + part], n)
-    slacks = y[at_parts + part:].copy()
+            parts[k] = unpack(x[begin:begin + part], n)
+    slacks = y[at_slacks:].copy()
     return _Direction(covariance, right.covariance - covariance, parts, right.parts - parts,
-                      slacks, right.slacks - slacks)
+                      slacks, right.slacks - slacks, levels)
 
 
 @compiled_step
-def _step_lengths(scaling, direction):
-    primal = min(_longest_step(scaling.values, direction.covariance),
-                 _longest_slack_step(scaling.slack_values, direction.slacks))
-    dual = min(_longest_step(scaling.values, direction.covariance_dual),
-               _longest_slack_step(scaling.slack_values, direction.slacks_dual))
+def _step_length(scaling, direction):
+    """
+    Longest step that stays in the cones.
+
+    One length for primal and dual: with two of them the gradient, which is not linear, runs away
+    from the multipliers.
+    """
+    length = min(longest_step(scaling.values, direction.covariance),
+                 longest_step(scaling.values, direction.covariance_dual),
+                 longest_slack_step(scaling.slack_values, direction.slacks),
+                 longest_slack_step(scaling.slack_values, direction.slacks_dual))
     for k in range(len(scaling.part_values)):
-        primal = min(primal, _longest_step(scaling.part_values[k], direction.parts[k]))
-        dual = min(dual, _longest_step(scaling.part_values[k], direction.parts_dual[k]))
-    return primal, dual
+        length = min(length, longest_step(scaling.part_values[k], direction.parts[k]),
+                     longest_step(scaling.part_values[k], direction.parts_dual[k]))
+    return length
 
 
 @compiled_step
-def _product_after(values, step, dual_step, primal, dual):
-    """<Y, Z> of one cone after a step of given lengths."""
-    total = 0.0
-    n = len(values)
-    for i in range(n):
-        for j in range(n):
-            here = values[i] if i == j else 0.0
-            total += ((here + primal * step[i, j])
-                      * np.conj(here + dual * dual_step[i, j])).real
-    return total
-
-
-@compiled_step
-def _complementarity_after(scaling, direction, primal, dual):
-    total = _product_after(
-        scaling.values, direction.covariance, direction.covariance_dual, primal, dual)
+def _complementarity_after(scaling, direction, length):
+    total = product_after(
+        scaling.values, direction.covariance, direction.covariance_dual, length)
     for k in range(len(scaling.part_values)):
-        total += _product_after(
-            scaling.part_values[k], direction.parts[k], direction.parts_dual[k], primal, dual)
-    for k in range(len(scaling.slack_values)):
-        total += ((scaling.slack_values[k] + primal * direction.slacks[k])
-                  * (scaling.slack_values[k] + dual * direction.slacks_dual[k]))
-    return total
+        total += product_after(
+            scaling.part_values[k], direction.parts[k], direction.parts_dual[k], length)
+    return total + np.sum((scaling.slack_values + length * direction.slacks)
+                          * (scaling.slack_values + length * direction.slacks_dual))
 
 
 @compiled_step
@@ -545,57 +579,69 @@ def _affine_right(scaling):
 
 
 @compiled_step
-def _centred(values, step, dual_step, target):
-    """Solve sym(diag(l) rho) = target I - l^2 - sym(step dual_step) for rho."""
-    n = len(values)
-    cross = step @ dual_step
-    out = np.empty((n, n), dtype=np.complex128)
-    for i in range(n):
-        for j in range(n):
-            value = -0.5 * (cross[i, j] + np.conj(cross[j, i]))
-            if i == j:
-                value += target - values[i] ** 2
-            out[i, j] = 2.0 * value / (values[i] + values[j])
-    return out
-
-
-@compiled_step
 def _centred_right(scaling, direction, target):
     """Complementarity target on the central path, with the second order of the predictor."""
     parts = np.empty_like(scaling.part_factors)
     for k in range(len(parts)):
-        parts[k] = _centred(
+        parts[k] = centred(
             scaling.part_values[k], direction.parts[k], direction.parts_dual[k], target)
-    values = scaling.slack_values
     return _Right(
-        _centred(scaling.values, direction.covariance, direction.covariance_dual, target), parts,
-        (target - values ** 2 - direction.slacks * direction.slacks_dual) / values)
+        centred(scaling.values, direction.covariance, direction.covariance_dual, target), parts,
+        centred_slacks(scaling.slack_values, direction.slacks, direction.slacks_dual, target))
 
 
 @compiled_step
-def _advance(form, state, scaling, direction, primal, dual):
+def _corrected_right(scaling, right, direction, length, target):
+    """Bring products that a longer step would leave far from the target back."""
+    parts = right.parts.copy()
+    for k in range(len(parts)):
+        parts[k] += outliers(scaling.part_values[k], direction.parts[k],
+                             direction.parts_dual[k], length, target)
+    return _Right(
+        right.covariance + outliers(scaling.values, direction.covariance,
+                                    direction.covariance_dual, length, target), parts,
+        right.slacks + outlying_slacks(scaling.slack_values, direction.slacks,
+                                       direction.slacks_dual, length, target))
+
+
+@compiled_step
+def _further_values(form, state):
+    """sign_k p_k^H S p_k - levels_k . tau, shape (R,)."""
+    out = np.empty(len(form.signs))
+    seen = state.covariance @ form.points
+    for k in range(len(out)):
+        total = 0.0
+        for i in range(len(seen)):
+            total += (np.conj(form.points[i, k]) * seen[i, k]).real
+        out[k] = form.signs[k] * total - np.sum(form.levels[k] * state.levels)
+    return out
+
+
+@compiled_step
+def _advance(form, state, scaling, direction, length):
     """Take the step, in place, and take the drift of rounding out of the constraints."""
     factor, inverse = scaling.factor, scaling.inverse
-    state.covariance[:] += primal * _hermitian(factor @ direction.covariance @ _dagger(factor))
-    state.covariance_dual[:] += dual * _hermitian(
-        _dagger(inverse) @ direction.covariance_dual @ inverse)
+    state.covariance[:] += length * hermitian(factor @ direction.covariance @ dagger(factor))
+    state.covariance_dual[:] += length * hermitian(
+        dagger(inverse) @ direction.covariance_dual @ inverse)
     n_parts = len(scaling.part_values)
     for k in range(n_parts):
         factor, inverse = scaling.part_factors[k], scaling.part_inverses[k]
-        state.parts[k] += primal * _hermitian(factor @ direction.parts[k] @ _dagger(factor))
-        state.parts_dual[k] += dual * _hermitian(
-            _dagger(inverse) @ direction.parts_dual[k] @ inverse)
+        state.parts[k] += length * hermitian(factor @ direction.parts[k] @ dagger(factor))
+        state.parts_dual[k] += length * hermitian(
+            dagger(inverse) @ direction.parts_dual[k] @ inverse)
     for k in range(len(state.slacks)):
         unit = np.sqrt(state.slacks[k] / state.slacks_dual[k])
-        state.slacks[k] += primal * unit * direction.slacks[k]
-        state.slacks_dual[k] += dual * direction.slacks_dual[k] / unit
+        state.slacks[k] += length * unit * direction.slacks[k]
+        state.slacks_dual[k] += length * direction.slacks_dual[k] / unit
+    state.levels[:] += length * direction.levels
     if n_parts:
         # X_0 is tiny beside G^H S G: rounding moves into S, never into X_0.
-        missing = -(_dagger(form.channels) @ state.covariance @ form.channels)
+        missing = -(dagger(form.channels) @ state.covariance @ form.channels)
         for k in range(n_parts):
             missing += state.parts[k]
-        state.covariance[:] += _hermitian(
-            form.dual_channels @ missing @ _dagger(form.dual_channels))
+        state.covariance[:] += hermitian(
+            form.dual_channels @ missing @ dagger(form.dual_channels))
     n_users = len(form.noise)
     for u in range(n_users):
         received = 0.0
@@ -607,13 +653,17 @@ def _advance(form, state, scaling, direction, primal, dual):
     fresh = 1.0 - np.trace(state.covariance).real
     if fresh > 0:
         state.slacks[n_users] = fresh
+    further = _further_values(form, state)
+    for k in range(len(further)):
+        if further[k] > MET * state.slacks[n_users + 1 + k]:
+            state.slacks[n_users + 1 + k] = further[k]
 
 
 @compiled_step
 def degree(form):
     """Order of all cones together."""
     d, n = form.channels.shape
-    return d + n * (n + 1) + n + 1
+    return d + n * (n + 1) + n + 1 + len(form.signs)
 
 
 @compiled_step
@@ -641,15 +691,70 @@ def ceiling(form, cost, multipliers):
     """
     g = form.channels
     n = g.shape[1]
-    base = cost - (g * multipliers) @ _dagger(g)
+    base = cost - (g * multipliers) @ dagger(g)
     if n == 0:
         return np.linalg.eigvalsh(base)[-1]
     largest = -np.inf
     for u in range(n):
         own = np.ascontiguousarray(g[:, u:u + 1])
         gain = multipliers[u] * (1.0 + 1.0 / form.sinr[u])
-        largest = max(largest, np.linalg.eigvalsh(base + gain * (own @ _dagger(own)))[-1])
+        largest = max(largest, np.linalg.eigvalsh(base + gain * (own @ dagger(own)))[-1])
     return largest - np.sum(multipliers * form.noise)
+
+
+@compiled_step
+def _balance(form, multipliers):
+    """Scale the multipliers of the further rows so that sum_k multiplier_k level_k = aim."""
+    for t in range(len(form.aim)):
+        above, below = 0.0, form.aim[t]
+        for k in range(len(multipliers)):
+            above += multipliers[k] * max(form.levels[k, t], 0.0)
+            below += multipliers[k] * max(-form.levels[k, t], 0.0)
+        # Less of the larger side; of the rows from below where there is an aim to keep.
+        lower = above > below or form.aim[t] > 0.0
+        share = (below / above if above > 0.0 else 0.0) if lower else above / below
+        for k in range(len(multipliers)):
+            if (form.levels[k, t] > 0.0) if lower else (form.levels[k, t] < 0.0):
+                multipliers[k] *= share
+
+
+@compiled_step
+def _improve_bound(form, state, evidence):
+    """Find a lower bound on f from the multipliers, see `certificate.crb_bound`."""
+    d, n_users = form.channels.shape
+    multipliers = np.maximum(state.slacks_dual[:n_users], 0.0) * form.share / form.scale
+    further = np.maximum(state.slacks_dual[n_users + 1:], 0.0) / form.scale
+    _balance(form, further)
+    cost = (form.points * (form.signs * further)) @ dagger(form.points)
+    if len(form.responses):
+        parts = _mixed(np.ascontiguousarray(state.weights.T), form.responses)
+        for k in range(len(parts)):
+            cost += parts[k] @ dagger(parts[k])
+    top = ceiling(form, cost, multipliers)
+    if top > 0 and 1.0 / top > evidence.bound[0]:
+        evidence.weights[:] = state.weights
+        evidence.multipliers[:] = multipliers
+        evidence.row_multipliers[:] = further
+        evidence.bound[0] = 1.0 / top
+
+
+@compiled_step
+def further_slack(form, state):
+    """
+    Say how well the further rows are met.
+
+    Returns
+    -------
+    float
+        The least of their slacks as they are, in units of what the method believes in; infinite
+        without further rows.
+
+    """
+    least = np.inf
+    further = _further_values(form, state)
+    for k in range(len(further)):
+        least = min(least, further[k] / state.slacks[len(form.noise) + 1 + k])
+    return least
 
 
 @compiled_step
@@ -670,56 +775,123 @@ def iterate(form, state, evidence, refinements, gap):
 
     Returns
     -------
-    objective : float
+    value : float
         f before the step.
     length : float
-        Shorter of the two step lengths; 0 if none was taken.
+        Of the step; 0 if none was taken.
 
     """
     d, n = form.channels.shape
-    n_parameters, n_position = form.selection.shape
-    size, part = d * d, n * n
-    n_objective = n_position * (n_position + 1) // 2 + (n_parameters - n_position) * n_position
+    n_parameters, n_wanted = form.selection.shape
+    size, part, n_further = d * d, n * n, len(form.signs)
+    n_objective = n_wanted * (n_wanted + 1) // 2 + (n_parameters - n_wanted) * n_wanted
     scaling = _scalings(state)
     objective = _objective(form, scaling)
-    if objective.value <= evidence.bound[0] * (1.0 + gap):
-        return objective.value, 0.0
+    value = objective.value
+    if n_parameters == 0:
+        reached = np.sum(form.aim * state.levels)
+        value = 1.0 / reached if reached > 0.0 else np.inf
+    # The rows of a point that is not feasible yet say nothing.
+    if value <= evidence.bound[0] * (1.0 + gap) and further_slack(form, state) > 0.0:
+        return value, 0.0
 
-    rows = np.zeros((n_objective + part + n + 1, size + n * part))
+    rows = np.zeros((n_objective + part + n + 1 + n_further, size + n * part))
+    gradient = np.zeros(size)
     plain = np.empty((n_objective, size))
-    cost = _objective_rows(form, objective, plain)
+    matrix, frame = _objective_rows(form, objective, state.weights, plain)
     rows[:n_objective, :size] = plain
+    pack(matrix, 1.0, gradient)
+    at_slacks = n_objective + part
     if n:
-        _user_rows(form, state, scaling, rows[n_objective:])
+        _user_rows(form, state, scaling, rows[n_objective:at_slacks + n])
     power = np.sqrt(state.slacks_dual[n] / state.slacks[n])
-    _pack(_dagger(scaling.factor) @ scaling.factor, -power, rows[-1, :size])
-    mean = complementarity(form, state)
-    normal = _normal_factor(rows, mean * degree(form))
-    gradient = np.empty(size)
-    _pack(cost, -form.scale / objective.value ** 2, gradient)
+    pack(dagger(scaling.factor) @ scaling.factor, -power, rows[at_slacks + n, :size])
+    system = _system(form, state, scaling, gradient, rows, refinements)
+    # What further rows lack that are not met yet, in scaled coordinates.
+    unmet = np.zeros(len(rows))
+    if n_further:
+        further = _further_values(form, state)
+        for k in range(n_further):
+            unit = np.sqrt(state.slacks_dual[n + 1 + k] / state.slacks[n + 1 + k])
+            unmet[at_slacks + n + 1 + k] = unit * (further[k] - state.slacks[n + 1 + k])
 
-    right = _affine_right(scaling)
-    direction = _direction(form, scaling, rows, normal, gradient, right, refinements)
-    primal, dual = _step_lengths(scaling, direction)
-    after = _complementarity_after(scaling, direction, min(1.0, primal), min(1.0, dual))
-    centring = min(1.0, max(1e-6, (max(after / degree(form), 0.0) / mean) ** 3))
-    # A predictor that hits the boundary early says that the point is off the central path.
-    centring = max(centring, 0.5 * (1.0 - min(1.0, primal, dual)) ** 2)
-    right = _centred_right(scaling, direction, centring * mean)
-    direction = _direction(form, scaling, rows, normal, gradient, right, refinements)
-    primal, dual = _step_lengths(scaling, direction)
-    for _ in range(CORRECTORS if len(rows) > LARGE_SYSTEM else 0):
-        right = _centred_right(scaling, direction, centring * mean)
-        other = _direction(form, scaling, rows, normal, gradient, right, refinements)
-        longer, dual_longer = _step_lengths(scaling, other)
-        gain = min(1.0, longer) + min(1.0, dual_longer) - min(1.0, primal) - min(1.0, dual)
-        if gain < WORTHWHILE:
+    mean = complementarity(form, state)
+    direction = _direction(form, scaling, system, unmet, _affine_right(scaling), refinements)
+    length = min(1.0, _step_length(scaling, direction))
+    after = max(_complementarity_after(scaling, direction, length) / degree(form), 0.0)
+    target = mean * max(
+        LEAST_CENTRING, min(1.0, (after / mean) ** 3), OFF_PATH * (1.0 - length) ** 2)
+    right = _centred_right(scaling, direction, target)
+    direction = _direction(form, scaling, system, unmet, right, refinements)
+    length = _step_length(scaling, direction)
+    for _ in range(CORRECTORS):
+        right = _corrected_right(scaling, right, direction, min(1.0, length + LONGER), target)
+        other = _direction(form, scaling, system, unmet, right, refinements)
+        longer = _step_length(scaling, other)
+        if min(1.0, longer) < min(1.0, length) + WORTHWHILE:
             break
-        direction, primal, dual = other, longer, dual_longer
-    primal, dual = min(1.0, STEP_FRACTION * primal), min(1.0, STEP_FRACTION * dual)
-    _advance(form, state, scaling, direction, primal, dual)
-    # -f_0 / f changes by f_0 / f for a change of f by itself.
-    promised = complementarity(form, state) * degree(form) * objective.value / form.scale
+        direction, length = other, longer
+    length = min(1.0, STEP_FRACTION * length)
+    if n_parameters:
+        state.weights[:] += length * _weights_step(
+            frame, value, state.weights, direction.covariance)
+    _advance(form, state, scaling, direction, length)
+    # f changes by about mean * degree * f / f_0 in the end.
+    promised = complementarity(form, state) * degree(form) * value / form.scale
     if promised < CERTIFY_FROM * gap:
-        _improve_bound(form, state, objective, direction, dual, evidence)
-    return objective.value, min(primal, dual)
+        _improve_bound(form, state, evidence)
+    return value, length
+
+
+@compiled_step
+def split_powers(form, base, directions, even, power, steps):
+    """
+    Split sensing power over directions, as A-optimal designs do.
+
+    Parameters
+    ----------
+    form : Form
+        With a Fisher matrix.
+    base : ndarray, shape (d, b)
+        Factor of the covariance of what else is sent.
+    directions : ndarray, shape (d, c)
+        Of unit norm.
+    even : ndarray, shape (d, r)
+        Directions that get the same power each, r >= 1.
+    power : float
+        To be split.
+    steps : int
+
+    Returns
+    -------
+    ndarray, shape (c + 1,)
+        Share of each direction, and of the even part.
+
+    Notes
+    -----
+    The multiplicative rule p_i <- p_i sqrt(c_i), monotone by Yu, Ann. Statist. 38, 2010.
+
+    """
+    n = len(form.responses)
+    count = directions.shape[1]
+    informed = np.zeros((count + 2, n, n))
+    columns = np.hstack((directions, even, base))
+    seen = np.empty((n, columns.shape[1], form.responses.shape[2]), dtype=np.complex128)
+    left = dagger(columns)
+    for i in range(n):
+        seen[i] = left @ form.responses[i]
+    for c in range(columns.shape[1]):
+        at = min(c, count) if c < count + even.shape[1] else count + 1
+        share = 1.0 / even.shape[1] if at == count else 1.0
+        own = np.ascontiguousarray(seen[:, c])
+        informed[at] += share * (own @ dagger(own)).real
+    shares = np.full(count + 1, 1.0 / (count + 1))
+    for _ in range(steps):
+        fisher = informed[count + 1].copy()
+        for c in range(count + 1):
+            fisher += power * shares[c] * informed[c]
+        weights = np.linalg.solve(fisher, form.selection)
+        for c in range(count + 1):
+            shares[c] *= np.sqrt(max(np.sum(weights * (informed[c] @ weights)), 0.0))
+        shares /= np.sum(shares)
+    return shares

@@ -1,0 +1,184 @@
+"""
+Compiled algebra of the cones that the interior-point method of `interior_point` works in.
+
+Hermitian positive semidefinite matrices and nonnegative numbers, in the coordinates of the
+Nesterov-Todd scaling Y = T diag(l) T^H, Z = T^-H diag(l) T^-1. Hermitian matrices travel as real
+vectors in the form of `hermitian.to_vector`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nf_isac_ros.core.compiled import compiled_step
+from nf_isac_ros.core.small_matrices import triangular_inverse
+
+SQRT2 = np.sqrt(2.0)
+# A step that is not limited by a cone.
+UNLIMITED = 1e3
+# Products of primal and dual eigenvalues that are this far below or above their mean are brought
+# back, as in Gondzio, Comput. Optim. Appl. 6, 1996.
+LOWEST, HIGHEST = 0.1, 10.0
+
+
+@compiled_step
+def dagger(matrix):
+    """Conjugate transpose, contiguous."""
+    return np.ascontiguousarray(matrix.conj().T)
+
+
+@compiled_step
+def hermitian(matrix):
+    """Hermitian part."""
+    n = matrix.shape[0]
+    out = np.empty((n, n), dtype=np.complex128)
+    for i in range(n):
+        for j in range(i + 1):
+            value = 0.5 * (matrix[i, j] + np.conj(matrix[j, i]))
+            out[i, j] = value
+            out[j, i] = np.conj(value)
+    return out
+
+
+@compiled_step
+def pack(matrix, scale, out):
+    """Write the vector of the Hermitian part of a matrix, times a scale."""
+    n = matrix.shape[0]
+    half = n * (n - 1) // 2
+    k = n
+    for i in range(n):
+        out[i] = scale * matrix[i, i].real
+    for j in range(n):
+        for i in range(j):
+            out[k] = scale * (matrix[i, j].real + matrix[j, i].real) / SQRT2
+            out[k + half] = scale * (matrix[i, j].imag - matrix[j, i].imag) / SQRT2
+            k += 1
+
+
+@compiled_step
+def unpack(vector, n):
+    """Hermitian matrix of a vector."""
+    matrix = np.empty((n, n), dtype=np.complex128)
+    half = n * (n - 1) // 2
+    k = n
+    for i in range(n):
+        matrix[i, i] = vector[i]
+    for j in range(n):
+        for i in range(j):
+            value = complex(vector[k], vector[k + half]) / SQRT2
+            matrix[i, j] = value
+            matrix[j, i] = np.conj(value)
+            k += 1
+    return matrix
+
+
+@compiled_step
+def nesterov_todd(primal, dual):
+    """T, T^-1 and l of a pair of positive definite matrices."""
+    low = np.linalg.cholesky(primal)
+    values, vectors = np.linalg.eigh(hermitian(dagger(low) @ dual @ low))
+    values = np.sqrt(np.maximum(values, 1e-300))
+    factor = low @ vectors
+    inverse = dagger(vectors) @ triangular_inverse(low)
+    for i in range(len(values)):
+        root = np.sqrt(values[i])
+        for j in range(len(values)):
+            factor[j, i] /= root
+            inverse[i, j] *= root
+    return factor, inverse, values
+
+
+@compiled_step
+def longest_step(values, step):
+    """Largest factor with diag(values) + factor * step positive semidefinite."""
+    n = len(values)
+    scaled = np.empty((n, n), dtype=np.complex128)
+    for i in range(n):
+        for j in range(n):
+            scaled[i, j] = step[i, j] / np.sqrt(values[i] * values[j])
+    lowest = np.linalg.eigvalsh(scaled)[0]
+    return UNLIMITED if lowest > -1.0 / UNLIMITED else -1.0 / lowest
+
+
+@compiled_step
+def longest_slack_step(values, step):
+    """Largest factor with values + factor * step nonnegative."""
+    longest = UNLIMITED
+    for k in range(len(values)):
+        if step[k] < 0:
+            longest = min(longest, -values[k] / step[k])
+    return longest
+
+
+@compiled_step
+def product_after(values, step, dual_step, length):
+    """<Y, Z> after a step of a given length."""
+    total = 0.0
+    n = len(values)
+    for i in range(n):
+        for j in range(n):
+            here = values[i] if i == j else 0.0
+            total += ((here + length * step[i, j])
+                      * np.conj(here + length * dual_step[i, j])).real
+    return total
+
+
+@compiled_step
+def centred(values, step, dual_step, target):
+    """Solve sym(diag(l) rho) = target I - l^2 - sym(step dual_step) for rho."""
+    n = len(values)
+    cross = step @ dual_step
+    out = np.empty((n, n), dtype=np.complex128)
+    for i in range(n):
+        for j in range(n):
+            value = -0.5 * (cross[i, j] + np.conj(cross[j, i]))
+            if i == j:
+                value += target - values[i] ** 2
+            out[i, j] = 2.0 * value / (values[i] + values[j])
+    return out
+
+
+@compiled_step
+def centred_slacks(values, step, dual_step, target):
+    """Do the same for nonnegative numbers."""
+    return (target - values ** 2 - step * dual_step) / values
+
+
+@compiled_step
+def _back_to_range(product, target):
+    if product < LOWEST * target:
+        return LOWEST * target - product
+    if product > HIGHEST * target:
+        return max(HIGHEST * target - product, -HIGHEST * target)
+    return 0.0
+
+
+@compiled_step
+def outliers(values, step, dual_step, length, target):
+    """What brings outlying products after a trial step back to a range about the target."""
+    n = len(values)
+    left, right = length * step, length * dual_step
+    for i in range(n):
+        left[i, i] += values[i]
+        right[i, i] += values[i]
+    products, vectors = np.linalg.eigh(hermitian(left @ right))
+    out = np.zeros((n, n), dtype=np.complex128)
+    for k in range(n):
+        change = _back_to_range(products[k], target)
+        if change != 0.0:
+            column = np.ascontiguousarray(vectors[:, k:k + 1])
+            out += change * (column @ dagger(column))
+    for i in range(n):
+        for j in range(n):
+            out[i, j] *= 2.0 / (values[i] + values[j])
+    return out
+
+
+@compiled_step
+def outlying_slacks(values, step, dual_step, length, target):
+    """Do the same for nonnegative numbers."""
+    out = np.empty(len(values))
+    for k in range(len(values)):
+        product = (values[k] + length * step[k]) * (values[k] + length * dual_step[k])
+        out[k] = _back_to_range(product, target) / values[k]
+    return out
