@@ -268,7 +268,7 @@ def sweep(scene: Scene, design: Design, thresholds_db: ArrayLike | Sequence[Sequ
 
     """
     thresholds = np.asarray(thresholds_db, dtype=float)
-    for role, bodies in (('targets', scene.targets), ('users', scene.users)):
+    for role, bodies in (('targets', (*scene.targets, *scene.extended)), ('users', scene.users)):
         if not bodies:
             raise SceneError(f'{role}: are empty, must hold at least one for a sweep',
                              f'no-{role}')

@@ -153,6 +153,16 @@ def test_a_sweep_that_cannot_be_is_refused_at_once(change, thresholds, reason):
     assert caught.value.reason == reason
 
 
+def test_reports_say_who_is_near():
+    # 2 D^2 / lambda of 4 x 4 half-wavelength elements is 0.09 m, D their diagonal.
+    scene = random_scene(1, 1, 1, side=4, min_sinr_db=-40.0)
+    near, far, unknown = (replace(scene.users[0], id='n', position=np.array([0.0, 0.0, 0.08])),
+                          replace(scene.users[0], id='f', position=np.array([0.02, 0.0, 0.1])),
+                          User('c', -40.0, channel=np.full(16, 1e-3 + 0j)))
+    (point,) = sweep(replace(scene, users=(near, far, unknown)), CRB_MIN, [[-40.0] * 3])
+    assert [user.near_field for user in point.solution.users] == [True, False, None]
+
+
 def test_end_points_want_one_of_each():
     with pytest.raises(SceneError, match='2 targets and 1 users') as caught:
         end_points(random_scene(1, 2, 1, side=4))
