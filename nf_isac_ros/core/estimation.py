@@ -306,7 +306,7 @@ def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo,
 
     The coefficients of the sections are integrated out: the echo is Gaussian with zero mean, and
     its covariance depends on the pose and on a common gain. Sections are those that are seen from
-    the track's pose, then those from the estimated one.
+    the track's pose, then those from the estimated one. The shape counts as known.
 
     Parameters
     ----------
@@ -374,7 +374,7 @@ def _units(scene: Scene, target: ExtendedTarget, echo: Echo) -> Real:
         cannot be estimated is not among them.
 
     """
-    fisher = build_extended_fisher(scene, replace(target, motion='plane'))
+    fisher = build_extended_fisher(scene, replace(target, motion='plane', shape='known'))
     sample = echo.sent / sqrt(echo.sent.shape[1])
     information = fisher.effective(fisher.of_factor(sample))
     covariance = singular_inverse(information)

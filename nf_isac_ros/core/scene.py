@@ -19,6 +19,7 @@ ComplexVector = NDArray[np.complex128]
 
 Model = Literal['far-field', 'near-field']
 Motion = Literal['plane', 'space']
+Shape = Literal['known', 'unknown']
 Geometry = Literal['far', 'exact']
 Coupling = Literal['real', 'complex']
 
@@ -137,6 +138,9 @@ class ExtendedTarget:
         orientation about the body's z axis (near-field model only).
     weight : float
         Weight of the target's bound in the objective.
+    shape : str
+        Whether the coefficients of the contour are 'known', or 'unknown' parameters beside the
+        pose; that takes about as many sections as there are harmonics.
 
     """
 
@@ -150,11 +154,12 @@ class ExtendedTarget:
     lengths: Lengths = 'metres'
     motion: Motion = 'plane'
     weight: float = 1.0
+    shape: Shape = 'known'
 
     def __post_init__(self) -> None:
         """Check the values."""
         for key, kind in (('model', Model), ('split', Split), ('lengths', Lengths),
-                          ('motion', Motion)):
+                          ('motion', Motion), ('shape', Shape)):
             _one_of(getattr(self, key), kind, key, self.id)
         if self.motion == 'space' and self.model != 'near-field':
             raise SceneError(

@@ -19,7 +19,7 @@ from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.extended.contour import Contour
 from nf_isac_ros.core.extended.sections import Lengths, Split
 from nf_isac_ros.core.motion import Circle, Fixed, Motion, Waypoints
-from nf_isac_ros.core.scene import ExtendedOptions, Model, Radio
+from nf_isac_ros.core.scene import ExtendedOptions, Model, Radio, Shape
 from nf_isac_ros.core.scene import Motion as UnknownMotion
 from nf_isac_ros.core.tracking import TrackingSettings
 from nf_isac_ros.files.extended import (
@@ -63,6 +63,7 @@ class ExtendedSettings:
     split: Split = 'parameter'
     lengths: Lengths = 'metres'
     motion: UnknownMotion = 'plane'
+    shape: Shape = 'known'
     path_power: float | None = None
 
 

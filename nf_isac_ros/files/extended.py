@@ -25,6 +25,7 @@ from nf_isac_ros.core.scene import (
     Geometry,
     Model,
     Motion,
+    Shape,
 )
 from nf_isac_ros.files.models import Name, Point, Positive, Quaternion, Watt, between
 from nf_isac_ros.files.parsing import FileError, StrictModel, fault, nearest, parse_file
@@ -167,6 +168,7 @@ class ExtendedSettingsModel(StrictModel):
     split: Split = 'parameter'
     lengths: Lengths = 'metres'
     motion: Motion = 'plane'
+    shape: Shape = 'known'
     path_power: Watt | None = None
 
     @model_validator(mode='after')
@@ -231,7 +233,7 @@ class ExtendedTargetModel(ExtendedSettingsModel):
         contour = self.contour.value(f'{key}.contour', contours)
         return ExtendedTarget(
             self.id, contour.scaled(self.size_scale), pose, self.path_power, self.model,
-            self.sections, self.split, self.lengths, self.motion, self.weight)
+            self.sections, self.split, self.lengths, self.motion, self.weight, self.shape)
 
 
 class _WeightsModel(StrictModel):

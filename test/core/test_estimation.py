@@ -214,7 +214,7 @@ def test_sections_resolve_the_band_and_the_aperture():
 
 
 def test_a_circle_keeps_the_orientation_of_its_track():
-    scene = snapshots(far_scene(CIRCLE, 10.0), 200)
+    scene = snapshots(far_scene(CIRCLE, 10.0, shape='unknown'), 200)
     body = scene.extended[0]
     echo = simulate_echo(scene, body, beams_towards(scene), np.random.default_rng(0))
     found = estimate_pose(scene, body, echo)

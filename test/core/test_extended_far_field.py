@@ -235,8 +235,8 @@ def test_effective_fisher_matrix_is_the_slepian_bangs_formula(contour, nuisance,
 
 def test_unknown_shape_is_the_slepian_bangs_formula_too():
     contour = Contour((2.0, 0.1, 0.3), (1.2, 0.0, 0.2))
-    scene = far_scene(contour, 9.0, 0.3, 0.8, (6, 7), sections=12)
-    fisher = build(scene, unknown_shape=True)
+    scene = far_scene(contour, 9.0, 0.3, 0.8, (6, 7), sections=12, shape='unknown')
+    fisher = build(scene)
     assert fisher.names[:9] == ('range', 'direction', 'orientation', 'cosine 1', 'cosine 2',
                                 'cosine 3', 'sine 1', 'sine 2', 'sine 3')
     beams = random_beams(6, 5)
@@ -250,7 +250,7 @@ def test_unknown_shape_is_the_slepian_bangs_formula_too():
     np.testing.assert_allclose(
         np.diag(bounds.covariance)[3:], np.diag(np.linalg.inv(expected)), rtol=1e-4)
     # More unknowns, larger bounds.
-    known = build(scene)
+    known = build(far_scene(contour, 9.0, 0.3, 0.8, (6, 7), sections=12))
     for name in ('range', 'direction', 'orientation'):
         assert getattr(fisher.bounds(fisher.of_factor(beams)), name) > 1.001 * getattr(
             known.bounds(known.of_factor(beams)), name)
@@ -258,8 +258,7 @@ def test_unknown_shape_is_the_slepian_bangs_formula_too():
 
 def test_a_shape_of_more_unknowns_than_sections_show_has_no_bound():
     # 2 K = 8 < 3 + 2 Q = 19.
-    scene = far_scene(VEHICLE, sections=4)
-    fisher = build(scene, unknown_shape=True)
+    fisher = build(far_scene(VEHICLE, sections=4, shape='unknown'))
     bounds = fisher.bounds(fisher.of_factor(random_beams(16, 6)))
     assert np.isinf(bounds.orientation) and np.isinf(bounds.range)
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from nf_isac_ros.core.arrays import AntennaArray, Pose, linear_elements
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.build import build_extended_fisher
+from nf_isac_ros.core.extended.contour import Contour
 from nf_isac_ros.core.extended.far_field import (
     SPEED_OF_LIGHT,
     fisher_of_sections,
@@ -50,8 +51,13 @@ def bistatic():
 
 def moved_points(body, sections, shift, motion, plane):
     """Section points after a move, from the definition of the parameters."""
-    local = np.column_stack([sections.points, np.zeros(len(sections))])
-    turn = Rotation.from_rotvec(plane.axes[:, 2] * shift[-1]).as_matrix()
+    n = 4 if motion == 'space' else 3
+    q = body.contour.harmonics
+    angle = np.outer(sections.parameter, np.arange(1, q + 1))
+    local = np.stack([np.cos(angle) @ (body.contour.cosine + shift[n:n + q]),
+                      np.sin(angle) @ (body.contour.sine + shift[n + q:]),
+                      np.zeros(len(sections))], axis=1)
+    turn = Rotation.from_rotvec(plane.axes[:, 2] * shift[n - 1]).as_matrix()
     if motion == 'space':
         centre = body.position + shift[:3]
     else:
@@ -89,12 +95,13 @@ def numerical_information(arrays, radio, body, fisher, beams):
 
     n = fisher.wanted
     slopes = []
+    still = np.zeros((4 if body.motion == 'space' else 3) + 2 * body.contour.harmonics)
     for i in range(n):
-        shift = np.zeros(n if fisher.names[n - 1] == 'orientation' else n + 1)
+        shift = still.copy()
         shift[i] = 2e-5
         slopes.append((8 * (means(shift) - means(-shift)) - means(2 * shift) + means(-2 * shift))
                       / (12 * 2e-5))
-    base = means(np.zeros(n if fisher.names[n - 1] == 'orientation' else n + 1))
+    base = means(still)
     total = np.zeros((n, n))
     for k in range(len(sections)):
         each = np.stack([slope[k] for slope in slopes] + [base[k], 1j * base[k]])
@@ -126,6 +133,25 @@ def test_effective_fisher_matrix_is_the_slepian_bangs_formula(arrays, radio, mot
     np.testing.assert_allclose(
         fisher.effective(fisher.of_factor(beams)) * units * units[:, None],
         expected * units * units[:, None], atol=3e-7)
+
+
+@pytest.mark.parametrize('motion', ['plane', 'space'])
+def test_unknown_shape_is_the_slepian_bangs_formula_too(motion):
+    contour = Contour((0.6, 0.05, 0.1), (0.4, 0.0, 0.06))
+    body = target(contour=contour, sections=12, motion=motion, shape='unknown')
+    arrays = bistatic()
+    fisher = near_field_fisher(*arrays, RADIO, body)
+    beams = random_beams(30, 5)
+    expected = numerical_information(arrays, RADIO, body, fisher, beams)
+    assert fisher.wanted == (10 if motion == 'space' else 9)
+    units = 1 / np.sqrt(np.diag(expected))
+    np.testing.assert_allclose(
+        fisher.effective(fisher.of_factor(beams)) * units * units[:, None],
+        expected * units * units[:, None], atol=3e-7)
+    bounds = fisher.bounds(fisher.of_factor(beams))
+    assert bounds.names[3:7] == ('range', 'direction', 'orientation', 'cosine 1')
+    known = near_field_fisher(*arrays, RADIO, replace(body, shape='known'))
+    assert bounds.direction > known.bounds(known.of_factor(beams)).direction
 
 
 @pytest.mark.parametrize('noise', [SensingNoise(power=1e-11),

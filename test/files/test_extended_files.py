@@ -75,14 +75,15 @@ def test_pose_in_space_and_all_keys(tmp_path):
         'id': 'car', 'kind': 'extended', 'contour': {'cosine': [1.0, 0.1], 'sine': [0.5, 0.0]},
         'position_m': [1.0, 2.0, 6.0], 'orientation_xyzw': [0.5, 0.5, 0.5, 0.5],
         'size_scale': 2.0, 'model': 'near-field', 'sections': 12, 'split': 'arc',
-        'lengths': 'normalised', 'path_power': 5e-12, 'motion': 'space', 'weight': 3.0})
+        'lengths': 'normalised', 'path_power': 5e-12, 'motion': 'space', 'weight': 3.0,
+        'shape': 'unknown'})
     target, = scene.extended
     assert target.contour == Contour((2.0, 0.2), (1.0, 0.0))
     np.testing.assert_allclose(target.pose.rotation, [[0, 0, 1], [1, 0, 0], [0, 1, 0]],
                                atol=1e-12)
     assert (target.model, target.sections, target.split, target.lengths, target.path_power,
-            target.motion, target.weight) == (
-        'near-field', 12, 'arc', 'normalised', 5e-12, 'space', 3.0)
+            target.motion, target.weight, target.shape) == (
+        'near-field', 12, 'arc', 'normalised', 5e-12, 'space', 3.0, 'unknown')
 
 
 def test_points_and_extended_targets_stand_side_by_side(tmp_path):

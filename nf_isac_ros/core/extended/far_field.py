@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.exceptions import SceneError
-from nf_isac_ros.core.extended.gram import ExtendedFisher, Nuisance, section_blocks
+from nf_isac_ros.core.extended.gram import (
+    ExtendedFisher,
+    Nuisance,
+    section_blocks,
+    shape_names,
+)
 from nf_isac_ros.core.extended.plane import PlanarPose, planar_pose
 from nf_isac_ros.core.extended.sections import Sections, split_sections
 from nf_isac_ros.core.fisher import whiten
@@ -169,8 +174,7 @@ def visible_sections(target: ExtendedTarget, plane: PlanarPose) -> Sections:
 
 def far_field_fisher(transmit: AntennaArray, receive: AntennaArray, radio: Radio,
                      target: ExtendedTarget, geometry: Geometry = 'exact',
-                     nuisance: Nuisance = 'common', unknown_shape: bool = False
-                     ) -> ExtendedFisher:
+                     nuisance: Nuisance = 'common') -> ExtendedFisher:
     """
     Fisher information of range, direction and orientation by plane waves.
 
@@ -186,8 +190,6 @@ def far_field_fisher(transmit: AntennaArray, receive: AntennaArray, radio: Radio
         Derivatives of the sections: 'exact', or 'far' as in the paper.
     nuisance : str
         What is unknown of the path: see `section_blocks`.
-    unknown_shape : bool
-        The coefficients of the contour are estimated too.
 
     Returns
     -------
@@ -205,7 +207,7 @@ def far_field_fisher(transmit: AntennaArray, receive: AntennaArray, radio: Radio
     plane = planar_pose(transmit, target.pose)
     _check_plane(target, plane)
     sections = visible_sections(target, plane)
-    harmonics = target.contour.harmonics if unknown_shape else 0
+    harmonics = target.contour.harmonics if target.shape == 'unknown' else 0
     where = section_geometry(plane, sections, geometry, harmonics)
     front = np.abs(where.direction) < ENDFIRE
     if not front.all():
@@ -245,7 +247,7 @@ def fisher_of_sections(transmit: AntennaArray, receive: AntennaArray, radio: Rad
     kept = np.array([i for i in range(where.range_slopes.shape[1]) if i != 2 or not circle])
     names = ['range', 'direction', 'orientation']
     q = (where.range_slopes.shape[1] - 3) // 2
-    names += [f'{part} {i}' for part in ('cosine', 'sine') for i in range(1, q + 1)]
+    names += shape_names(q)
     bandwidth = radio.bandwidth or 0.0
     energy = 2 * radio.symbols * target.path_power_at(
         plane.range, radio.wavelength) * sections.length

@@ -28,6 +28,11 @@ SINGULAR = 1e-13
 _OUTSIDE = 1e-5
 
 
+def shape_names(harmonics: int) -> list[str]:
+    """Names of the coefficients of an unknown contour."""
+    return [f'{part} {q}' for part in SHAPE for q in range(1, harmonics + 1)]
+
+
 @dataclass(frozen=True)
 class ExtendedBounds:
     """

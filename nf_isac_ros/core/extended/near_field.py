@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.extended.far_field import SPEED_OF_LIGHT, visible_sections
-from nf_isac_ros.core.extended.gram import ExtendedFisher, section_blocks
+from nf_isac_ros.core.extended.gram import ExtendedFisher, section_blocks, shape_names
 from nf_isac_ros.core.extended.plane import planar_pose
 from nf_isac_ros.core.fisher import decorrelate, whiten
 from nf_isac_ros.core.propagation import response_derivatives, write_decorrelated
@@ -77,6 +77,13 @@ def near_field_fisher(transmit: AntennaArray, receive: AntennaArray, radio: Radi
     if not target.contour.near_circular:
         wanted.append('orientation')
         moves = np.concatenate([moves, turn[:, None]], axis=1)
+    place = len(wanted)
+    if target.shape == 'unknown':
+        harmonics = target.contour.harmonics
+        angle = np.multiply.outer(sections.parameter, np.arange(1, harmonics + 1))
+        wanted += shape_names(harmonics)
+        moves = np.concatenate([moves, np.cos(angle)[..., None] * rotation[:, 0],
+                                np.sin(angle)[..., None] * rotation[:, 1]], axis=1)
 
     columns = _rows(transmit, points, radio.wavelength, names, frame)
     if receive.same_elements(transmit) and radio.sensing_noise.power is not None:
@@ -98,7 +105,7 @@ def near_field_fisher(transmit: AntennaArray, receive: AntennaArray, radio: Radi
         receive_gram, moves @ frame, np.einsum('kwi,ki->kw', moves, sight), energy,
         (4 * pi * bandwidth / SPEED_OF_LIGHT) ** 2 * receive_gram[:, 0, 0].real, 'section')
 
-    report = np.zeros((len(wanted), len(wanted) - len(centre) + 2))
+    report = np.zeros((len(wanted), place - len(centre) + 2))
     if target.motion == 'plane':
         report[:2, :2] = np.eye(2)
     else:
@@ -106,7 +113,7 @@ def near_field_fisher(transmit: AntennaArray, receive: AntennaArray, radio: Radi
     centre_map = np.zeros((len(wanted), 3))
     centre_map[:len(centre)] = centre
     if not target.contour.near_circular:
-        report[-1, -1] = 1.0
+        report[place - 1, -1] = 1.0
     return ExtendedFisher(
         target.id, sections, plane, columns.reshape(-1, len(transmit)).T, blocks,
         (*wanted, *nuisance), len(wanted), report, centre_map)
