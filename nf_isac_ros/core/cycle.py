@@ -305,7 +305,11 @@ class DesignCycle:
             return solution
         bound = float(np.fmax(solution.bound, lesser.bound))
         better = min(solution, lesser, key=lambda either: either.objective)
-        better = replace(better, bound=bound, gap=abs(better.objective - bound) / better.objective)
+        # The time of both, whichever is taken.
+        times = {stage: solution.times_ms[stage] + lesser.times_ms[stage]
+                 for stage in solution.times_ms}
+        better = replace(better, bound=bound, times_ms=times,
+                         gap=abs(better.objective - bound) / better.objective)
         if better.design == design.name:
             return better
         return replace(better, quality=Quality.FALLBACK, reason='budget-exhausted')
