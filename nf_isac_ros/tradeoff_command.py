@@ -89,7 +89,7 @@ def _report(line: str, code: int) -> int:
 def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of the table, which is written; raises NfIsacError subclasses."""
     from nf_isac_ros.core.designs import DESIGNS
-    from nf_isac_ros.core.exceptions import SceneError
+    from nf_isac_ros.core.exceptions import SceneError, UnsuitableDesignError
     from nf_isac_ros.core.tradeoff import (
         common_thresholds,
         end_points,
@@ -124,7 +124,7 @@ def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
             rows += [{column: value, 'design': name, **_row(point)}
                      for value, point in zip(values.tolist(), points, strict=True)][::-1]
         corners = end_points(scene) if args.end_points is not None else None
-    except SceneError as error:
+    except (SceneError, UnsuitableDesignError) as error:
         raise FileError(f'{args.scene}: {error}') from error
     _write('--out', args.out, (column, *COLUMNS), rows)
     if corners is not None:

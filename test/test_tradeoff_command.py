@@ -121,6 +121,7 @@ def test_corners(sweep, tmp_path):
     (['--offset-db', '120'], "--offset-db: is '120'; must lie between -100 and 100 dB"),
     (['--sinr-db', '0', '--gap', '2'], "--gap: is '2'; must be a number between 0 and 1"),
     (['--sinr-db', '0', '--design', 'crb'], "--design: is 'crb'"),
+    (['--sinr-db', '0', '--design', 'extended-crb-min'], 'scene.json: targets: '),
     (['--sinr-db', '0', '--end-points', 'nowhere/x.csv'], '--end-points: is '),
     (['--sinr-db', '0', '--end-points', 'c.csv'], 'scene has 1 targets and 2 users, must have'),
 ])

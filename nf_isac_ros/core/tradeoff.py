@@ -14,7 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from nf_isac_ros.core.beams import ReducedBeams, no_beams
 from nf_isac_ros.core.designs import DESIGNS, Design, Outcome
 from nf_isac_ros.core.evaluation import evaluate
-from nf_isac_ros.core.exceptions import InfeasibleError, SceneError, SolverError
+from nf_isac_ros.core.exceptions import (
+    InfeasibleError,
+    SceneError,
+    SolverError,
+    UnsuitableDesignError,
+)
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.single_target import focusing_ratio
@@ -265,6 +270,8 @@ def sweep(scene: Scene, design: Design, thresholds_db: ArrayLike | Sequence[Sequ
     ------
     SceneError
         If there is no threshold, no target or no user, or the thresholds do not fit the users.
+    UnsuitableDesignError
+        At the first point, if the design cannot take the scene.
 
     """
     thresholds = np.asarray(thresholds_db, dtype=float)
@@ -300,6 +307,9 @@ def _points(problem: Problem, design: Design, thresholds: Real, gap: float,
             solution = evaluate(at, design, outcome, gap)
             if solution.quality is Quality.OPTIMAL:
                 status = PointStatus.OPTIMAL
+        except UnsuitableDesignError:
+            # At no point of the sweep will it do better.
+            raise
         except InfeasibleError:
             status = PointStatus.INFEASIBLE
         except SolverError:
