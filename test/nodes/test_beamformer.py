@@ -311,7 +311,7 @@ def test_parameters_are_accepted_or_rejected_whole(tracker):
     tracker.beams.wait(lambda m: m.design == 'crb-min')
     for values, named in (({'design': 'isotropic', 'rate_hz': -1.0}, 'rate_hz'),
                           ({'design': 'isotropic', 'gap': 'small'}, "parameter gap is 'small'"),
-                          ({'rate_hz': 10.0, 'design': 'best'}, "parameter design is 'best', must be one of ''"),
+                          ({'rate_hz': 10.0, 'design': 'best'}, "'best', must be one of ''"),
                           ({'trigger': 'radar'}, "must be one of 'pose', 'timer'"),
                           ({'deployment_file': '/elsewhere'}, 'read-only')):
         result = tracker.probe.set_parameters(NODE, **values)
