@@ -132,11 +132,7 @@ class ExtendedFisher:
     @cached_property
     def selectors(self) -> Complex:
         """Matrices with Q_i = columns @ selectors[i], shape (n, r K, c K)."""
-        k, n, r, c = self.blocks.shape
-        out = np.zeros((n, r, k, k, c), dtype=complex)
-        each = np.arange(k)
-        out[:, :, each, each, :] = self.blocks.transpose(1, 2, 0, 3)
-        return out.reshape(n, r * k, k * c)
+        return _spread(self.blocks)
 
     def responses(self, basis: Complex | None = None) -> Complex:
         """
@@ -310,9 +306,21 @@ class ExtendedFisher:
         turn = vectors[:, kept] / np.sqrt(values[kept])
         combine = np.zeros((len(self.names), turn.shape[1]))
         combine[known] = scale[:, None] * turn
-        n = len(self.names)
-        mixed = combine.T @ self.selectors.reshape(n, -1)
-        return mixed.reshape(-1, *self.selectors.shape[1:]), combine.T @ selection
+        # Section by section, and as real numbers: the combination is real.
+        k, _, r, c = self.blocks.shape
+        mixed = np.ascontiguousarray(combine.T) @ self.blocks.view(float).reshape(
+            k, len(combine), -1)
+        blocks = mixed.view(complex).reshape(k, -1, r, c)
+        return _spread(blocks), combine.T @ selection
+
+
+def _spread(blocks: Complex) -> Complex:
+    """Selectors (n, r K, c K) of blocks (K, n, r, c), zero between sections."""
+    k, n, r, c = blocks.shape
+    out = np.zeros((n, r, k, k, c), dtype=complex)
+    for i in range(k):
+        out[:, :, i, i, :] = blocks[i]
+    return out.reshape(n, r * k, k * c)
 
 
 def singular_inverse(fisher: Real) -> Real:
