@@ -218,7 +218,9 @@ def test_designs_for_users_need_one(name):
 SCENE = random_scene(1, 2, 2, side=4, min_sinr_db=-6.0)
 
 
-@pytest.mark.parametrize('name', sorted(set(DESIGNS) - {'isotropic', 'sensing-only'}))
+@pytest.mark.parametrize('name', [
+    'crb-min', 'crb-min-full', 'least-power', 'max-min-echo', 'max-min-illumination', 'sinr-max',
+    'users-first', 'zero-forcing'])
 def test_a_cycle_designs_whatever_it_is_asked_to(name):
     solution = DesignCycle(DesignSettings(name, gap=1e-3)).step(SCENE)
     assert solution.design == name

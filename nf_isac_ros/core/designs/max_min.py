@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import recovered
+from nf_isac_ros.core.beams import ReducedBeams, recovered
 from nf_isac_ros.core.certificate import max_min_bound
 from nf_isac_ros.core.confinement import confined
 from nf_isac_ros.core.designs.base import Outcome
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.solvers.clarabel_ import MaxMinPoint as ConicPoint
 from nf_isac_ros.core.solvers.clarabel_ import solve_max_min
+from nf_isac_ros.core.solvers.interior_point import MaxMinPoint as InteriorPoint
+from nf_isac_ros.core.solvers.interior_point import maximise_least
 from nf_isac_ros.core.starting_point import even_covariance
 
 Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
-# What the solver is asked for, in units of the gap, until the gap is reached. The optimal
-# covariance is known to the square root of the gap only, and the bounds of the targets with it;
-# two iterations more are cheap. A tolerance that rounding does not allow ends in a worse point
-# than a looser one.
-ATTEMPTS = (0.01, 1.0, 0.01, 0.01)
+# What a solver is asked for, in units of the gap. The optimal covariance is known to the square
+# root of the gap only, and the bounds of the targets with it; two iterations more are cheap.
+FINE = 0.01
+# In a hurry, the repair may cost some of the rest.
+HURRIED = 0.8
+# The same for Clarabel, one attempt after the other. A tolerance that rounding does not allow ends
+# in a worse point than a looser one.
+ATTEMPTS = (FINE, 1.0, FINE, FINE)
 # Share of the best beams so far in what the program is then scaled about.
 NEAR = 0.9
 
 
-def maximise_least(problem: Problem, gains: Real, gap: float,
-                   budget: float | None = None) -> Outcome:
+def most_for_the_least(problem: Problem, gains: Real, gap: float,
+                       budget: float | None = None) -> Outcome:
     """
     Maximise the least gain_k v_k^T R_X conj(v_k) subject to power and SINRs.
 
@@ -53,7 +62,7 @@ def maximise_least(problem: Problem, gains: Real, gap: float,
     InfeasibleError
         If the SINRs cannot be met.
     SolverError
-        If the solver gives no usable point.
+        If no solver gives a usable point.
 
     Notes
     -----
@@ -64,28 +73,57 @@ def maximise_least(problem: Problem, gains: Real, gap: float,
     steering = problem.fisher.transmit[:, :len(gains)]
     small = confined(problem, steering)
     points = small.problem.fisher.transmit[:, :len(gains)] * np.sqrt(gains)
-    reference = even_covariance(small.problem)
-    best, least, bound, iterations = None, 0.0, np.inf, 0
+    search = _Search(small.problem, points)
+    with suppress(SolverError):
+        search.add(maximise_least(
+            small.problem, points, (FINE if budget is None else HURRIED) * gap, budget))
+    if search.best is None or budget is None and search.gap > gap:
+        _ask_clarabel(search, gap, budget)
+    if search.best is None:
+        raise SolverError('neither the interior-point method nor Clarabel gave a usable point')
+    return Outcome(small.lifted(search.best), search.bound, search.iterations,
+                   subspace_dimension=small.problem.dimension)
+
+
+class _Search:
+    """Best beams and best bound of all points so far."""
+
+    def __init__(self, problem: Problem, points: Complex) -> None:
+        self.problem = problem
+        self.points = points
+        self.best: ReducedBeams | None = None
+        self.least = 0.0
+        self.bound = np.inf
+        self.iterations = 0
+
+    @property
+    def gap(self) -> float:
+        """Certified relative gap."""
+        return (self.bound - self.least) / self.least if self.least > 0 else np.inf
+
+    def add(self, point: InteriorPoint | ConicPoint) -> None:
+        """Make beams and a bound of a point; SolverError if it has no beams."""
+        beams = recovered(self.problem, point.covariance, point.parts)
+        self.iterations += point.iterations
+        self.bound = min(self.bound, max_min_bound(
+            self.problem, self.points, point.shares, point.multipliers))
+        received = self.points.conj().T @ np.hstack([beams.communication, beams.sensing])
+        least = float((np.abs(received) ** 2).sum(axis=1).min())
+        if self.best is None or least > self.least:
+            self.best, self.least = beams, least
+
+
+def _ask_clarabel(search: _Search, gap: float, budget: float | None) -> None:
+    """Second opinion, where the interior-point method has no start or stalls."""
+    reference = even_covariance(search.problem)
     for attempt, tolerance in enumerate(ATTEMPTS):
         try:
-            point = solve_max_min(
-                small.problem, points, reference, tolerance * gap, budget)
-            beams = recovered(small.problem, point.covariance, point.parts)
+            search.add(solve_max_min(
+                search.problem, search.points, reference, tolerance * gap, budget))
         except SolverError:
             continue
-        iterations += point.iterations
-        bound = min(bound, max_min_bound(
-            small.problem, points, point.shares, point.multipliers))
-        received = points.conj().T @ np.hstack([beams.communication, beams.sensing])
-        reached = float((np.abs(received) ** 2).sum(axis=1).min())
-        if best is None or reached > least:
-            best, least = beams, reached
-        if budget is not None or bound - least <= gap * least:
+        if budget is not None or search.gap <= gap:
             break
-        if attempt > 0:
+        if attempt > 0 and search.best is not None:
             # About beams that are close to the optimum the program is scaled better.
-            reference = NEAR * best.covariance + (1.0 - NEAR) * reference
-    if best is None:
-        raise SolverError('Clarabel gave no usable point')
-    return Outcome(small.lifted(best), bound, iterations,
-                   subspace_dimension=small.problem.dimension)
+            reference = NEAR * search.best.covariance + (1.0 - NEAR) * reference

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nf_isac_ros.core.designs.base import Design, Outcome, require_point_targets
-from nf_isac_ros.core.designs.max_min import maximise_least
+from nf_isac_ros.core.designs.max_min import most_for_the_least
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
 
 
 def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     """
-    Maximise the least echo power |a_k|^2 |b_k|^2 v_k^T R_X conj(v_k); see `maximise_least`.
+    Maximise the least echo power |a_k|^2 |b_k|^2 v_k^T R_X conj(v_k); see `most_for_the_least`.
 
     Notes
     -----
@@ -21,7 +21,7 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
 
     """
     require_point_targets(problem, DESIGN.name)
-    return maximise_least(problem, problem.echo_gains, gap, budget)
+    return most_for_the_least(problem, problem.echo_gains, gap, budget)
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],

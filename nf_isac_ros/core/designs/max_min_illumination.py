@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from nf_isac_ros.core.designs.base import Design, Outcome, require_point_targets
-from nf_isac_ros.core.designs.max_min import maximise_least
+from nf_isac_ros.core.designs.max_min import most_for_the_least
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solution import TargetReport, UserReport
 
 
 def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     """
-    Maximise the least illumination v_k^T R_X conj(v_k); see `maximise_least`.
+    Maximise the least illumination v_k^T R_X conj(v_k); see `most_for_the_least`.
 
     Notes
     -----
@@ -22,7 +22,7 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
 
     """
     require_point_targets(problem, DESIGN.name)
-    return maximise_least(problem, np.ones(len(problem.scene.targets)), gap, budget)
+    return most_for_the_least(problem, np.ones(len(problem.scene.targets)), gap, budget)
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],
