@@ -21,6 +21,7 @@ from nf_isac_ros.core.scene import BoundWeights
 from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.solvers.clarabel_ import CompactPoint, solve_crb
 from nf_isac_ros.core.solvers.conic import InfeasibleProgramError
+from nf_isac_ros.core.solvers.interior_point import InteriorPoint, minimise_crb
 from nf_isac_ros.core.starting_point import even_covariance
 
 Real = NDArray[np.float64]
@@ -31,7 +32,8 @@ Complex = NDArray[np.complex128]
 TRUNCATIONS = (1.0, 1e-2, 0.0)
 LARGEST_TRUNCATION = 0.1
 # The solver aims for this much of the gap; beams and recomputation may cost some of the rest.
-SOLVER_SHARE = 0.3
+# Without a sensing stream what the relaxation still sends besides data is lost, too.
+SOLVER_SHARE, DATA_SHARE = 0.3, 0.1
 # Where the coverage cannot be met at all, the allowed ratio is raised by this until it can.
 RELAXED = 10 ** 0.1
 MAX_RELAXATIONS = 40
@@ -120,12 +122,13 @@ def _solve(problem: Problem, gap: float, budget: float | None) -> Outcome:
     best: Outcome | None = None
     lowest, bound = np.inf, 0.0
     dimension = 0
-    for share in TRUNCATIONS:
-        narrow, basis = problem.truncated(share * min(np.sqrt(gap), LARGEST_TRUNCATION))
+    for part in TRUNCATIONS:
+        narrow, basis = problem.truncated(part * min(np.sqrt(gap), LARGEST_TRUNCATION))
         if narrow.dimension == dimension:
             continue
         dimension = narrow.dimension
-        point = solve_crb(narrow, even_covariance(narrow), SOLVER_SHARE * gap, budget)
+        share = SOLVER_SHARE if problem.scene.options.sensing_stream else DATA_SHARE
+        point = _relaxed(narrow, share * gap, budget)
         bound = max(bound, best_bound(
             problem, point, basis @ point.covariance @ basis.conj().T))
         beams = _beams(narrow, point, bound / (1.0 - gap), deadline)
@@ -142,7 +145,16 @@ def _solve(problem: Problem, gap: float, budget: float | None) -> Outcome:
     return replace(best, bound=bound)
 
 
-def _beams(problem: Problem, point: CompactPoint, enough: float,
+def _relaxed(problem: Problem, gap: float,
+             budget: float | None) -> InteriorPoint | CompactPoint:
+    """Relaxed optimum: by our own solver, or by Clarabel, which can prove that there is none."""
+    try:
+        return minimise_crb(problem, gap, budget)
+    except SolverError:
+        return solve_crb(problem, even_covariance(problem), gap, budget)
+
+
+def _beams(problem: Problem, point: InteriorPoint | CompactPoint, enough: float,
            deadline: float | None) -> ReducedBeams | None:
     """Feasible beams of a relaxed optimum."""
     if problem.scene.options.sensing_stream or not len(problem.sinr):
@@ -153,11 +165,21 @@ def _beams(problem: Problem, point: CompactPoint, enough: float,
     return None if found is None else found[0]
 
 
-def best_bound(problem: Problem, point: CompactPoint, covariance: Complex) -> float:
+def best_bound(problem: Problem, point: InteriorPoint | CompactPoint,
+               covariance: Complex) -> float:
     """Bound from the solver's weights or from those of a covariance: any weights will do."""
-    candidates = [point.weights, tangent_weights(problem, covariance)]
     return max((crb_bound(problem, weights, point.multipliers, point.row_multipliers)
-                for weights in candidates if weights is not None), default=0.0)
+                for weights in candidate_weights(problem, point.weights, covariance)),
+               default=0.0)
+
+
+def candidate_weights(problem: Problem, weights: Real | None, covariance: Complex) -> list[Real]:
+    """Weights of a solver, and those of a covariance on the scale of its multipliers."""
+    tangent = tangent_weights(problem, covariance)
+    if weights is None or tangent is None:
+        return [one for one in (weights, tangent) if one is not None]
+    scale = np.sum(problem.selection * weights) / np.sum(problem.selection * tangent)
+    return [weights, tangent * scale]
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import time
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import ReducedBeams, factor, no_beams
-from nf_isac_ros.core.certificate import crb_bound, tangent_weights
+from nf_isac_ros.core.beams import ReducedBeams, factor, no_beams, split, user_shares
+from nf_isac_ros.core.certificate import crb_bound
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.designs.extended_crb_min import (
     NoBeamsError,
+    candidate_weights,
     objective,
     with_relaxed_coverage,
 )
 from nf_isac_ros.core.designs.zero_forcing import ZeroForcingError
+from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.extended.extraction import data_beams
 from nf_isac_ros.core.extended.restoration import restored
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers.clarabel_blocks import BlockPoint, solve_zero_forcing
+from nf_isac_ros.core.solvers.conic import InfeasibleProgramError
+from nf_isac_ros.core.solvers.interior_point import InteriorPoint, minimise_crb
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -34,6 +38,8 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
 MAX_CONDITION = 1e8
 # The solver aims for this much of the gap.
 SOLVER_SHARE = 0.3
+# How many times interference counts where none is to be heard.
+STIFFNESS = 1e4
 
 
 @dataclass(frozen=True)
@@ -131,23 +137,64 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
 def _solve(problem: Problem, gap: float, deadline: float | None) -> Outcome:
     narrow, basis = problem.truncated(min(np.sqrt(gap), LARGEST_TRUNCATION))
     space = zero_forcing_space(narrow)
-    left = None if deadline is None else max(deadline - time.perf_counter(), 0.0)
-    point = solve_zero_forcing(narrow, space.served, space.free, SOLVER_SHARE * gap, left)
-    beams = _beams(narrow, space, point, gap, deadline)
-    if beams is None:
-        raise NoBeamsError('no feasible zero-forcing beams were found')
-    lifted = ReducedBeams(basis @ beams.communication, basis @ beams.sensing)
-    return Outcome(lifted, loss_bound(problem, point, lifted), point.iterations,
-                   subspace_dimension=narrow.dimension)
+    for method in (_by_interior_point, _by_clarabel):
+        left = None if deadline is None else max(deadline - time.perf_counter(), 0.0)
+        try:
+            point, beams = method(narrow, space, gap, left)
+        except InfeasibleProgramError:
+            raise
+        except (InfeasibleError, SolverError):
+            # Channels so much alike that the stiff program has no interior, in rounding.
+            continue
+        if beams is not None:
+            lifted = ReducedBeams(basis @ beams.communication, basis @ beams.sensing)
+            return Outcome(lifted, loss_bound(problem, point, lifted), point.iterations,
+                           subspace_dimension=narrow.dimension)
+    raise NoBeamsError('no feasible zero-forcing beams were found')
 
 
-def loss_bound(problem: Problem, point: BlockPoint, beams: ReducedBeams) -> float:
+def _by_interior_point(problem: Problem, space: ZeroForcingSpace, gap: float,
+                       budget: float | None) -> tuple[InteriorPoint, ReducedBeams | None]:
+    """
+    Zero forcing by the solver of the optimal design.
+
+    An SINR of k Gamma over a noise of n / k is one of Gamma over n in which what is heard of other
+    beams counts k times: for a large k nothing must be heard.
+    """
+    stiff = replace(problem, sinr=problem.sinr * STIFFNESS,
+                    user_noise=problem.user_noise / STIFFNESS)
+    point = minimise_crb(stiff, SOLVER_SHARE * gap, budget)
+    # Of the same requirement, over the noise that there is.
+    point = replace(point, multipliers=point.multipliers / STIFFNESS)
+    found = split(problem, point.covariance, user_shares(problem, point.covariance, point.parts))
+    projectors = space.projectors(found.sensing.shape[1])
+    users = np.einsum('uij,ju->iu', projectors[:len(problem.sinr)], found.communication)
+    sensing = space.free @ (space.free.conj().T @ found.sensing)
+    if not problem.scene.options.sensing_stream and len(problem.sinr):
+        sensing, projectors = no_beams(problem), projectors[:len(problem.sinr)]
+    beams = restored(problem, ReducedBeams(users, sensing), projectors)
+    if beams is None or (problem.objective(beams.covariance) * (1.0 - gap)
+                         > problem.objective(point.covariance)):
+        # More of it is needed than may be sent, or than rounding leaves.
+        return point, None
+    return point, beams
+
+
+def _by_clarabel(problem: Problem, space: ZeroForcingSpace, gap: float,
+                 budget: float | None) -> tuple[BlockPoint, ReducedBeams | None]:
+    """Zero forcing by a program of its own, with all the ways to beams."""
+    deadline = None if budget is None else time.perf_counter() + budget
+    point = solve_zero_forcing(problem, space.served, space.free, SOLVER_SHARE * gap, budget)
+    return point, _beams(problem, space, point, gap, deadline)
+
+
+def loss_bound(problem: Problem, point: BlockPoint | InteriorPoint,
+               beams: ReducedBeams) -> float:
     """Bound on what any beams can reach, from the multipliers of zero forcing."""
-    weights = tangent_weights(problem, beams.covariance)
-    if weights is None:
-        return 0.0
-    return max(crb_bound(problem, weights, share * point.multipliers, point.row_multipliers)
-               for share in SHARES)
+    return max(
+        (crb_bound(problem, weights, share * point.multipliers, point.row_multipliers)
+         for weights in candidate_weights(problem, point.weights, beams.covariance)
+         for share in SHARES), default=0.0)
 
 
 def _beams(problem: Problem, space: ZeroForcingSpace, point: BlockPoint, gap: float,
