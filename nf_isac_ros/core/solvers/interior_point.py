@@ -13,6 +13,7 @@ from nf_isac_ros.core.arrays import AntennaArray, planar_elements
 from nf_isac_ros.core.certificate import tangent_weights
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.feasibility import largest_common_scale, least_power
+from nf_isac_ros.core.information import BlockMap
 from nf_isac_ros.core.problem import Problem, Rows, build_problem
 from nf_isac_ros.core.scene import PointTarget, Radio, Scene, SensingNoise, User
 from nf_isac_ros.core.solvers.kernels import (
@@ -37,21 +38,21 @@ ROUNDING = -1e-9
 # Gaps below this need the Newton system solved more accurately.
 ACCURATE_GAP = 1e-5
 # A warm start that needs more than this is worse than a cold one.
-MAX_WARM_ITERATIONS = 6
+MAX_WARM_ITERATIONS = 10
 # Where on an earlier path to start: decimal logarithm of the promised gap, against the decimal
 # logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
-LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5)
+LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.25)
 LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.3)
 
 # Starting point: shares of what the users' least power leaves. Margin bought with least-power
 # beams alone costs a dozen iterations; beams at 40 % of the power cure it.
 MARGIN_SHARE = 0.5
-USER_SHARE = 0.4
+USER_SHARE = 0.3
 SENSING_SHARE = 0.8
-INITIAL_GAP = 10.0
+INITIAL_GAP = 5.0
 # At least this much of the sensing power is spread evenly; steps of the rule that splits the rest.
 EVEN_SHARE = 0.3
-SPLIT_STEPS = 5
+SPLIT_STEPS = 3
 # Without a Fisher matrix the rest goes to the points.
 POINT_SHARE = 0.7
 # Slack that a further row which the starting point does not meet is taken to have, in units of
@@ -245,6 +246,7 @@ def maximise_least(problem: Problem, points: Complex, gap: float, budget: float 
     rows = Rows(points, np.ones(count), np.ones((count, 1)))
     form = compact_form(problem)._replace(
         responses=np.zeros((0, problem.dimension, 1), dtype=complex), selection=np.zeros((0, 0)),
+        blocks=np.zeros((1, 3), dtype=np.int64),
         points=np.ascontiguousarray(points), signs=rows.signs, levels=rows.levels,
         aim=np.ones(1))
     state = starting_state(problem, form)
@@ -438,11 +440,23 @@ def compact_form(problem: Problem) -> Form:
                     np.zeros((0, 0)))
     return Form(
         responses=np.ascontiguousarray(problem.fisher.responses),
-        selection=np.ascontiguousarray(problem.selection), channels=channels,
+        selection=np.ascontiguousarray(problem.selection), blocks=_blocks(problem),
+        channels=channels,
         dual_channels=np.ascontiguousarray(np.linalg.pinv(channels).conj().T),
         noise=problem.user_noise, sinr=problem.sinr, share=problem.sinr / (1 + problem.sinr),
         points=np.ascontiguousarray(rows.points), signs=np.ascontiguousarray(rows.signs),
         levels=np.ascontiguousarray(rows.levels), aim=np.zeros(rows.levels.shape[1]), scale=1.0)
+
+
+def _blocks(problem: Problem) -> NDArray[np.int64]:
+    """Where the diagonal blocks of the Fisher matrix begin and end; as in `Form`."""
+    fisher = problem.fisher
+    blocks = fisher.blocks if isinstance(fisher, BlockMap) else (fisher,)
+    ends = np.cumsum([(0, 0)] + [
+        (block.n_parameters, block.patterns.shape[2]) for block in blocks], axis=0)
+    # The columns of E are ordered like the parameters they choose from.
+    chosen = [int(np.count_nonzero(problem.selection[:end].any(axis=0))) for end in ends[:, 0]]
+    return np.column_stack([ends[:, 0], chosen, ends[:, 1]]).astype(np.int64)
 
 
 def starting_state(problem: Problem, form: Form) -> State:

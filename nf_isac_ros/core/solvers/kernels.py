@@ -64,6 +64,9 @@ class Form(NamedTuple):
         Q_i with F_ij(S) = Re tr(Q_j^H S Q_i); n = 0: there is no Fisher matrix.
     selection : ndarray, shape (n, w)
         E.
+    blocks : ndarray of int, shape (B + 1, 3)
+        Where the diagonal blocks of the Fisher matrix begin and end: parameters, columns of E, and
+        last axis of the responses.
     channels : ndarray, shape (d, U)
         g.
     dual_channels : ndarray, shape (d, U)
@@ -84,6 +87,7 @@ class Form(NamedTuple):
 
     responses: Complex
     selection: Real
+    blocks: NDArray[np.int64]
     channels: Complex
     dual_channels: Complex
     noise: Real
@@ -309,12 +313,26 @@ def _mixed(weights, rotated):
 def _objective(form, scaling):
     rotated = _rotated(form.responses, scaling.factor)
     n = len(rotated)
-    low = np.empty((n, n))
-    if n:
-        low = _fisher_factor(rotated, scaling.values)
-    low_inverse = triangular_inverse(low)
+    low = np.zeros((n, n))
+    low_inverse = np.zeros((n, n))
+    for b in range(len(form.blocks) - 1):
+        first, end = form.blocks[b, 0], form.blocks[b + 1, 0]
+        block = _fisher_factor(
+            rotated[first:end, :, form.blocks[b, 2]:form.blocks[b + 1, 2]], scaling.values)
+        low[first:end, first:end] = block
+        low_inverse[first:end, first:end] = triangular_inverse(block)
     target = low_inverse @ form.selection
     return _Objective(np.sum(target * target), rotated, low, low_inverse, target)
+
+
+@compiled_step
+def objective_row_count(blocks):
+    """Rows that the curvature of the objective takes."""
+    count = 0
+    for b in range(len(blocks) - 1):
+        n, w = blocks[b + 1, 0] - blocks[b, 0], blocks[b + 1, 1] - blocks[b, 1]
+        count += w * (w + 1) // 2 + (n - w) * w
+    return count
 
 
 @compiled_step
@@ -326,72 +344,81 @@ def _objective_rows(form, objective, weights, rows):
     Newton's method follows poles of f, and long steps lead nowhere.
     """
     n, d, m = objective.rotated.shape
-    n_wanted = weights.shape[1]
-    gradient = np.zeros((d, d), dtype=np.complex128)
-    if n == 0:
-        return gradient, _Frame(objective.rotated, objective.low, weights, objective.target)
     scaled = objective.low.T @ weights
-    values, vectors = np.linalg.eigh(scaled @ scaled.T)
-    # Strongest first: the first w carry V, the rest span its null space.
-    order = np.ascontiguousarray(vectors[:, ::-1].T)
-    strength = np.empty(n_wanted)
-    for k in range(n_wanted):
-        strength[k] = max(values[n - 1 - k], 1e-300)
-    basis = order @ objective.low_inverse
-    mixed = _mixed(basis, objective.rotated)
-    own = order @ scaled
-    target = order @ objective.target
-    linear = own @ target.T
-
+    basis = np.zeros((n, n))
+    mixed = np.zeros((n, d, m), dtype=np.complex128)
+    own, target = np.zeros_like(weights), np.zeros_like(weights)
     curvature = np.sqrt(2.0 * form.scale)
-    stacked = mixed.reshape(n * d, m)
+    gradient = np.zeros((d, d), dtype=np.complex128)
     lead = np.zeros(d * d)
     share = np.zeros(len(rows))
-    at = n_wanted
-    for k in range(n_wanted):
-        products = stacked[k * d:] @ dagger(mixed[k])
-        root = np.sqrt(strength[k])
-        pack(products[:d], curvature * root, rows[k])
-        share[k] = linear[k, k] / root
-        lead += share[k] * rows[k]
-        for a in range(k + 1, n):
-            root = np.sqrt(strength[k] + (strength[a] if a < n_wanted else 0.0))
-            begin = (a - k) * d
-            pack(products[begin:begin + d], curvature * root, rows[at])
-            share[at] = (linear[k, a] + linear[a, k]) / root
-            lead += share[at] * rows[at]
-            at += 1
+    at = 0
+    for b in range(len(form.blocks) - 1):
+        first, end = form.blocks[b, 0], form.blocks[b + 1, 0]
+        wanted, wanted_end = form.blocks[b, 1], form.blocks[b + 1, 1]
+        column, column_end = form.blocks[b, 2], form.blocks[b + 1, 2]
+        count, n_wanted = end - first, wanted_end - wanted
+        here = np.ascontiguousarray(scaled[first:end, wanted:wanted_end])
+        values, vectors = np.linalg.eigh(here @ here.T)
+        # Strongest first: the first w carry V, the rest span its null space.
+        order = np.ascontiguousarray(vectors[:, ::-1].T)
+        block_basis = order @ np.ascontiguousarray(objective.low_inverse[first:end, first:end])
+        block = _mixed(block_basis, np.ascontiguousarray(
+            objective.rotated[first:end, :, column:column_end]))
+        block_own = order @ here
+        block_target = order @ np.ascontiguousarray(
+            objective.target[first:end, wanted:wanted_end])
+        linear = block_own @ block_target.T
+
+        stacked = block.reshape(count * d, column_end - column)
+        for k in range(n_wanted):
+            products = stacked[k * d:] @ dagger(block[k])
+            strength = max(values[count - 1 - k], 1e-300)
+            for a in range(k, count):
+                other = values[count - 1 - a] if k < a < n_wanted else 0.0
+                root = np.sqrt(strength + max(other, 0.0))
+                begin = (a - k) * d
+                pack(products[begin:begin + d], curvature * root, rows[at])
+                share[at] = (linear[k, a] + (linear[a, k] if a > k else 0.0)) / root
+                lead += share[at] * rows[at]
+                at += 1
+        ideal = block_target / objective.value
+        there = _mixed(np.ascontiguousarray(ideal.T), block)
+        off = _mixed(np.ascontiguousarray((ideal - block_own).T), block)
+        for k in range(n_wanted):
+            gradient -= form.scale * (there[k] @ dagger(there[k]) - off[k] @ dagger(off[k]))
+        basis[first:end, first:end] = block_basis
+        mixed[first:end, :, column:column_end] = block
+        own[first:end, wanted:wanted_end] = block_own
+        target[first:end, wanted:wanted_end] = block_target
     # 1/f instead of f takes the part along `lead` off.
     size = np.sum(share * share)
-    part = (1.0 - np.sqrt(max(0.0, 1.0 - size / objective.value))) / size
-    for k in range(len(rows)):
-        if share[k] != 0.0:
+    if size > 0.0:
+        part = (1.0 - np.sqrt(max(0.0, 1.0 - size / objective.value))) / size
+        for k in range(len(rows)):
             rows[k] -= part * share[k] * lead
-
-    ideal = target / objective.value
-    there = _mixed(np.ascontiguousarray(ideal.T), mixed)
-    off = _mixed(np.ascontiguousarray((ideal - own).T), mixed)
-    for k in range(n_wanted):
-        gradient -= form.scale * (there[k] @ dagger(there[k]) - off[k] @ dagger(off[k]))
     return gradient, _Frame(mixed, basis, own, target)
 
 
 @compiled_step
-def _weights_step(frame, value, weights, step):
+def _weights_step(form, frame, value, weights, step):
     """Step of V that goes with a scaled step of S."""
-    n, d, m = frame.mixed.shape
-    n_wanted = weights.shape[1]
-    change = np.empty((n, n_wanted))
-    for c in range(n_wanted):
-        moved = step @ frame.mixed[c]
-        for a in range(n):
-            total = 0.0
-            for i in range(d):
-                for j in range(m):
-                    total += (frame.mixed[a, i, j].real * moved[i, j].real
-                              + frame.mixed[a, i, j].imag * moved[i, j].imag)
-            change[a, c] = total
-    turned = change @ frame.weights[:n_wanted]
+    d = len(step)
+    turned = np.zeros_like(weights)
+    for b in range(len(form.blocks) - 1):
+        first, end = form.blocks[b, 0], form.blocks[b + 1, 0]
+        wanted, wanted_end = form.blocks[b, 1], form.blocks[b + 1, 1]
+        column, column_end = form.blocks[b, 2], form.blocks[b + 1, 2]
+        for c in range(wanted_end - wanted):
+            moved = step @ np.ascontiguousarray(frame.mixed[first + c, :, column:column_end])
+            for a in range(first, end):
+                change = 0.0
+                for i in range(d):
+                    for j in range(column_end - column):
+                        change += (frame.mixed[a, i, column + j].real * moved[i, j].real
+                                   + frame.mixed[a, i, column + j].imag * moved[i, j].imag)
+                for k in range(wanted, wanted_end):
+                    turned[a, k] += change * frame.weights[first + c, k]
     normal = (1.0 + np.sum(frame.target * turned)) / value
     return frame.map.T @ (normal * frame.target - turned) - weights
 
@@ -782,9 +809,9 @@ def iterate(form, state, evidence, refinements, gap):
 
     """
     d, n = form.channels.shape
-    n_parameters, n_wanted = form.selection.shape
+    n_parameters = len(form.selection)
     size, part, n_further = d * d, n * n, len(form.signs)
-    n_objective = n_wanted * (n_wanted + 1) // 2 + (n_parameters - n_wanted) * n_wanted
+    n_objective = objective_row_count(form.blocks)
     scaling = _scalings(state)
     objective = _objective(form, scaling)
     value = objective.value
@@ -834,7 +861,7 @@ def iterate(form, state, evidence, refinements, gap):
     length = min(1.0, STEP_FRACTION * length)
     if n_parameters:
         state.weights[:] += length * _weights_step(
-            frame, value, state.weights, direction.covariance)
+            form, frame, value, state.weights, direction.covariance)
     _advance(form, state, scaling, direction, length)
     # f changes by about mean * degree * f / f_0 in the end.
     promised = complementarity(form, state) * degree(form) * value / form.scale
