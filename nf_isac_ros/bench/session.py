@@ -12,7 +12,7 @@ from pathlib import Path
 import time
 from typing import Any
 
-from nf_isac_ros.bench import building, cycling, machine, solving
+from nf_isac_ros.bench import building, cycling, extended, machine, solving
 from nf_isac_ros.bench.pictures import draw
 from nf_isac_ros.bench.report import markdown
 from nf_isac_ros.bench.sampling import Effort, Row
@@ -23,7 +23,7 @@ from nf_isac_ros.files.deployment import load_deployment
 
 RESULTS = 'latest.json'
 PARTS = ('solve', 'warm', 'zero-forcing', 'threads', 'build', 'antennas', 'cycle', 'memory',
-         'pose-to-beam', 'long')
+         'extended', 'pose-to-beam', 'long')
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ def _parts(plan: Plan, motions: dict[tuple[int, int], Motion],
         'cycle': lambda: cycling.rows(effort, motions),
         'memory': lambda: chain(cycling.memory_rows(effort, motions),
                                 cycling.repeat_rows(effort, motions)),
+        'extended': lambda: extended.rows(effort, plan.peers),
         'pose-to-beam': pose_to_beam,
         'long': long,
     }
@@ -141,7 +142,8 @@ def _line(row: Row, seconds: float) -> str:
     words = [f'{seconds:6.0f} s ', row['bench']]
     if 'targets' in row:
         words.append(f'K={row["targets"]} U={row["users"]}')
-    for key, form in (('antennas', 'N={}'), ('mode', '{}'), ('gap_required', 'gap {:g}'),
+    for key, form in (('design', '{}'), ('antennas', 'N={}'), ('mode', '{}'),
+                      ('gap_required', 'gap {:g}'),
                       ('rate_hz', '{:g} Hz'), ('p50_ms', 'p50 {} ms'), ('p99_ms', 'p99 {} ms'),
                       ('gap_max', 'largest gap {:.1e}'), ('iterations_p50', '{:g} iterations'),
                       ('bytes_per_cycle', '{} bytes per cycle'),
