@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 import json
 from pathlib import Path
 import subprocess
@@ -464,12 +465,58 @@ def line(capsys):
     return line
 
 
-@pytest.mark.parametrize('name', ['extended-crb-min', 'average-null'])
-def test_designs_of_later_versions(name, tmp_path, line):
-    assert line(written(tmp_path, SCENE), '--design', name) == (
-        f"--design: is '{name}'; is not available yet; must be one of crb-min, crb-min-full, "
-        'crb-min-region, isotropic, least-power, max-min-echo, max-min-illumination, '
-        'sensing-only, sinr-max, users-first, zero-forcing')
+EXTENDED = {
+    'version': 1, 'wavelength_m': 0.01,
+    'transmit_array': {'ula': {'elements': 16, 'spacing_wavelengths': 0.5}},
+    'receive_array': {'ula': {'elements': 20, 'spacing_wavelengths': 0.5}},
+    'radio': {'power_w': 1.0, 'symbols': 1000, 'user_noise_w': 1e-8,
+              'sensing_noise': {'power_w': 1e-11}, 'bandwidth_hz': 1e8},
+    'targets': [{'id': 'car', 'kind': 'extended', 'range_m': 10.0, 'direction_rad': 0.26,
+                 'orientation_rad': 0.35, 'contour': 'vehicle', 'sections': 5}],
+    'users': [{'id': 'u1', 'position_m': [0, -1, 4], 'min_sinr_db': 10.0},
+              {'id': 'u2', 'position_m': [0, 2, 5], 'min_sinr_db': 5.0}],
+    'options': {'coverage_ratio': 2.0, 'geometry': 'far', 'sensing_stream': False}}
+
+
+@pytest.mark.parametrize('design', [
+    'extended-crb-min', 'extended-zero-forcing', 'extended-zero-forcing-sets', 'average',
+    'average-null'])
+def test_results_of_extended_targets(design, run):
+    result, weights = run(EXTENDED, '--design', design, '--gap', '1e-4')
+    target = result['targets'][0]
+    assert result['objective'] == target['bounds']['direction_rad2'] > 0
+    assert target['bounds']['orientation_rad2'] > target['bounds']['direction_rad2']
+    # The centre: range, and direction times range.
+    assert np.trace(target['crb_m2']) == pytest.approx(
+        target['bounds']['range_m2'] + 100 * target['bounds']['direction_rad2'], rel=1e-9)
+    lit = np.array(target['section_illumination_w'])
+    assert len(lit) == 5
+    assert result['coverage_db'] == pytest.approx(10 * np.log10(lit.max() / lit.min()), abs=1e-9)
+    assert 'relaxed' not in result
+    covers = design.startswith('extended')
+    assert (result['coverage_limit_db'] is not None) == covers
+    if covers:
+        assert result['coverage_db'] <= result['coverage_limit_db'] + 1e-8
+        assert weights['sensing'].shape[1] == 0
+        assert result['bound'] <= result['objective']
+    for user in result['users']:
+        assert user['sinr_db'] >= user['required_sinr_db'] - 1e-8
+    assert np.linalg.norm(np.hstack([weights['comm'], weights['sensing']])) ** 2 <= 1 + 1e-9
+
+
+def test_extended_targets_with_too_high_thresholds(tmp_path, capsys):
+    scene = deepcopy(EXTENDED)
+    scene['users'][0]['min_sinr_db'] = 90.0
+    assert solve(written(tmp_path, scene), '--design', 'extended-crb-min') == 3
+    result = json.loads(capsys.readouterr().out)
+    assert result['status'] == 'infeasible'
+    assert result['max_common_sinr_scale_db'] < 0
+
+
+@pytest.mark.parametrize(('design', 'told'), [
+    ('extended-crb-min', 'none is extended'), ('average', '0 are extended and')])
+def test_designs_for_extended_targets_need_one(design, told, tmp_path, line):
+    assert told in line(written(tmp_path, SCENE), '--design', design)
 
 
 def test_unknown_designs(tmp_path, line):

@@ -36,11 +36,6 @@ MAX_COORDINATE = 1e9
 NEGLIGIBLE = 1e-20
 MAX_BODIES = 256
 
-# Names that the format of scene files knows and that no release designs yet.
-PLANNED_DESIGNS = (
-    'extended-crb-min',
-    'extended-zero-forcing', 'extended-zero-forcing-sets', 'average', 'average-null')
-
 
 def between(low: float, high: float, what: str = '') -> AfterValidator:
     """Limit a number; the limits keep products and squares far from overflow."""
@@ -404,6 +399,4 @@ def wavelength_of(model: Any) -> float:
 
 def unknown_design(name: str) -> str:
     """Say of a name that is no key of DESIGNS which ones are."""
-    if name in PLANNED_DESIGNS:
-        return f'is not available yet; must be one of {", ".join(DESIGNS)}'
     return nearest(name, DESIGNS)

@@ -129,8 +129,6 @@ BAD = {
     'noise-size': (('radio', 'sensing_noise', {'diagonal_w': [1e-9]}),
                    'radio.sensing_noise.diagonal_w: has 1 entries; must have 8'),
     'design': (('design', 'name', 'crb_min'), 'design.name: is "crb_min"; did you mean crb-min?'),
-    'design-later': (('design', 'name', 'average-null'),
-                     'design.name: is "average-null"; is not available yet; must be one of crb-'),
     'user-weight': ((*BODY, 'weight', 2.0),
                     'bodies[0].weight: is 2.0; must be left out for a user'),
     'user-weights': ((*BODY, 'weights', [1, 1, 1]),
