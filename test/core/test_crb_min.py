@@ -19,13 +19,12 @@ from scenes import (
 from nf_isac_ros.core.beams import ReducedBeams, repair, slack
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.cycle import solve
-from nf_isac_ros.core.designs import DESIGNS, crb_min
+from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.core.exceptions import InfeasibleError, SceneError
 from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import PointTarget, ScatteredPath, Scene, SensingNoise, User
 from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.core.solvers.cvxpy_ import solve_sdr13
-from nf_isac_ros.core.solvers.interior_point import displacement, minimise_crb
 
 
 def design(scene, gap=1e-6, name='crb-min'):
@@ -316,39 +315,6 @@ def test_users_first_is_feasible_and_certified_against_the_same_optimum():
     assert fallback.bound <= optimum.objective
     assert fallback.objective >= optimum.objective * (1 - 1e-6)
     assert fallback.quality is Quality.EARLY
-
-
-class Solves:
-    """Stands in for the interior-point method: notes what it may start from, and how it went."""
-
-    def __init__(self, reach):
-        self.reach = reach
-        self.warm = []
-
-    def __call__(self, problem, gap, budget=None, earlier=None):
-        point = minimise_crb(problem, gap, budget)
-        if earlier is not None:
-            # Where bodies moved further than this, a warm start leads nowhere.
-            self.warm.append(displacement(earlier.problem, problem) <= self.reach)
-        return replace(point, warm=earlier is not None and self.warm[-1])
-
-
-@pytest.mark.parametrize(('steps', 'tries', 'of_use'), [
-    ([0.001] * 60, 59, 59), ([0.05] * 60, 2, 0), ([0.05] * 20 + [0.001] * 40, 41, 40),
-], ids=['near', 'far', 'far_then_near'])
-def test_a_warm_start_that_leads_nowhere_is_not_tried_each_time(monkeypatch, steps, tries, of_use):
-    scene = random_scene(3, 2, 1, side=4, min_sinr_db=0.0)
-    solves = Solves(reach=0.01 / scene.radio.wavelength)
-    monkeypatch.setattr(crb_min, 'minimise_crb', solves)
-    warm_started, place = crb_min.WarmStarted(), 0.0
-    for step in steps:
-        place += step
-        moved = replace(scene, users=tuple(
-            replace(user, position=user.position + [place, 0.0, 0.0]) for user in scene.users))
-        outcome = warm_started(build_problem(moved), 1e-2)
-        assert outcome.bound > 0
-    assert len(solves.warm) == pytest.approx(tries, abs=1)
-    assert sum(solves.warm) == pytest.approx(of_use, abs=1)
 
 
 # Repair.

@@ -15,21 +15,11 @@ from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.single_target import closed_form
 from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.solvers.clarabel_ import CompactPoint, solve_crb
-from nf_isac_ros.core.solvers.interior_point import (
-    InteriorPoint,
-    Path,
-    displacement,
-    minimise_crb,
-)
+from nf_isac_ros.core.solvers.interior_point import InteriorPoint, Path, minimise_crb
 from nf_isac_ros.core.starting_point import even_covariance
 
 # The solver aims for this much of the gap; repair and recomputation may cost some of the rest.
 SOLVER_SHARE = 0.8
-# A warm start is tried up to this much further than one that was of use, and no nearer than this
-# to one that was not; each cold start instead of one lets the distance grow by so much, and so it
-# is tried again after some forty of them.
-FURTHER = 1.5
-FORGIVING = 1.01
 
 
 def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
@@ -65,18 +55,10 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
 
 
 class WarmStarted:
-    """
-    The same, begun where the problem before ended, unless bodies have moved too far for that.
-
-    A warm start that leads nowhere costs its iterations on top of those of a cold start. How far
-    is too far depends on the scene, and is learnt from those that were of use and those that were
-    not.
-    """
+    """The same, begun where the problem before ended, unless bodies have moved too far."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
-        # In wavelengths.
-        self._reach = np.inf
 
     def __call__(self, problem: Problem, gap: float, budget: float | None = None) -> Outcome:
         """Solve a problem; arguments, result and errors as for `solve`."""
@@ -101,18 +83,9 @@ class WarmStarted:
         return min(attempts, key=lambda outcome: _gap(problem, outcome))
 
     def _by_interior_point(self, problem: Problem, gap: float, budget: float | None) -> Outcome:
-        moved = None if self._path is None else displacement(self._path.problem, problem)
-        near = moved is not None and moved <= self._reach
-        point = minimise_crb(problem, SOLVER_SHARE * gap, budget,
-                             earlier=self._path if near else None)
+        point = minimise_crb(problem, SOLVER_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
-        outcome = replace(_outcome(problem, point), warm=point.warm)
-        if moved is not None and not near:
-            self._reach *= FORGIVING
-        elif moved is not None and moved > 0.0:
-            useful = point.warm and _gap(problem, outcome) <= gap
-            self._reach = max(self._reach, moved * FURTHER) if useful else moved / FURTHER
-        return outcome
+        return replace(_outcome(problem, point), warm=point.warm)
 
 
 def _gap(problem: Problem, outcome: Outcome) -> float:
