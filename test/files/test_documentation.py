@@ -10,7 +10,6 @@ import pytest
 
 from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.files.deployment import DeploymentModel, load_deployment
-from nf_isac_ros.files.models import PLANNED_DESIGNS
 from nf_isac_ros.files.parsing import StrictModel
 from nf_isac_ros.files.scene_file import SceneModel, load_scene
 
@@ -59,5 +58,4 @@ def test_every_key_is_explained(pages, model):
 
 def test_every_design_is_explained():
     named = set(re.findall(r'`([^`\n]+)`', SCENES.read_text()))
-    assert set(DESIGNS) | set(PLANNED_DESIGNS) <= named
-    assert not set(DESIGNS) & set(PLANNED_DESIGNS)
+    assert set(DESIGNS) <= named
