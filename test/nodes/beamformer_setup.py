@@ -98,6 +98,7 @@ class Tracker:
             self.send(self.bodies)
 
     def send(self, bodies, **rest):
+        """Tell positions once and return their stamp."""
         now = self.probe.now()
         for role in Role:
             samples = [sample(body, role, now, position, **rest)
@@ -105,6 +106,7 @@ class Tracker:
                        if body_role is role]
             if samples:
                 self.publishers[role].publish(messages.track_array_message(samples, now, 'map'))
+        return now
 
     def follow(self, targets=None, users=None):
         """Tell these positions from now on, and forget what was published before."""
