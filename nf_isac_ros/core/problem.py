@@ -30,7 +30,7 @@ from nf_isac_ros.core.propagation import (
     write_user_channels,
 )
 from nf_isac_ros.core.scene import BoundWeights, Scene
-from nf_isac_ros.core.subspace import gram_matrix, subspace
+from nf_isac_ros.core.subspace import RANK_TOLERANCE, gram_matrix, subspace
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -376,7 +376,11 @@ def conditioned_block(fisher: ExtendedFisher, coordinates: Complex,
 
     """
     isotropic = fisher.of_gram(coordinates.conj().T @ coordinates / len(coordinates))
-    shapes, selection = fisher.conditioned(isotropic, fisher.selection(objective))
+    selection = fisher.selection(objective)
+    # Turned, so that no column is left for what cannot move, as across the plane of a contour.
+    _, values, right = np.linalg.svd(selection, full_matrices=False)
+    shapes, selection = fisher.conditioned(
+        isotropic, selection @ right[values > RANK_TOLERANCE * values[0]].T)
     return GramMap(coordinates, shapes), selection
 
 

@@ -430,6 +430,19 @@ def test_points_and_extended_targets_share_the_covariance():
         problem.objective(point_of_peer.covariance), rel=2e-3)
 
 
+@pytest.mark.parametrize('n_users', [0, 2])
+def test_position_of_the_centre_is_designed_for(n_users):
+    # Nothing is to be known across the plane of the contour.
+    scene = with_users(far_scene(distance=10.0), n_users, 8.0)
+    problem = build_problem(scene)
+    assert problem.selection.shape[1] == 2
+    solution = run(scene, 'crb-min', gap=1e-4)
+    check(solution, 1e-4)
+    assert solution.objective == pytest.approx(np.trace(solution.targets[0].crb), rel=1e-12)
+    peer = solve_crb(problem, even_covariance(problem), 1e-5)
+    assert solution.objective == pytest.approx(problem.objective(peer.covariance), rel=2e-4)
+
+
 def test_the_cycle_designs_for_extended_targets_and_falls_back():
     cycle = DesignCycle(DesignSettings('extended-crb-min', gap=1e-2))
     solution = cycle.step(near_scene())
