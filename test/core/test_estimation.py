@@ -15,13 +15,17 @@ from extended_scenes import (
 import numpy as np
 import pytest
 from scenes import planar
+from scipy.stats import ks_2samp
 
 from nf_isac_ros.core.estimation import (
+    MatchedFilter,
     _Likelihood,
     _shifted,
+    correlations,
     estimate_pose,
     estimation_errors,
     matched_filter_direction,
+    matched_filter_errors,
     resolved_sections,
     simulate_echo,
 )
@@ -146,6 +150,41 @@ def test_matched_filter_finds_a_strong_point(normalised):
     found = matched_filter_direction(scene, there, echo, normalised=normalised)
     # The plain one leans to where more is sent.
     assert found == pytest.approx(0.2137, abs=np.deg2rad(0.011 if normalised else 1.0))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_matched_filter_is_the_largest_over_its_whole_grid(seed):
+    scene = snapshots(far_scene(direction=0.1), 50)
+    target, rng = scene.extended[0], np.random.default_rng(seed)
+    echo = simulate_echo(scene, target, random_beams(16, 3, seed), rng)
+    step = np.deg2rad(0.1)
+    filtered = MatchedFilter(scene, target, half_width=1.0, step=step)
+    x, y = np.arange(16) - 7.5, np.arange(20) - 9.5
+    turns = np.exp(4j * np.pi / SPEED_OF_LIGHT * 20.0 * echo.offset)
+    cross = (echo.received * turns) @ echo.sent.conj().T
+    score = np.array([abs(np.exp(1j * np.pi * y * np.sin(phi)).conj() @ cross
+                          @ np.exp(-1j * np.pi * x * np.sin(phi))) for phi in filtered.grid])
+    assert filtered.score(*correlations(scene, target, echo)) == pytest.approx(score, rel=1e-9)
+    assert matched_filter_direction(scene, target, echo, half_width=1.0, step=step) == (
+        filtered.grid[np.argmax(score)])
+
+
+def test_drawn_errors_of_the_matched_filter_are_those_of_echoes():
+    """Two samples of one distribution, by the test of Kolmogorov and Smirnov."""
+    # So weak that noise counts as well.
+    scene = snapshots(far_scene(path_power=2e-16), 40)
+    scene = replace(scene, radio=replace(scene.radio, bandwidth=None))
+    target, beams, step = scene.extended[0], random_beams(16, 3), np.deg2rad(0.25)
+    drawn = matched_filter_errors(scene, target, beams, 2000, np.random.default_rng(0), step)
+    rng, true = np.random.default_rng(1), planar_pose(scene.transmit_array, target.pose).direction
+    echoed = [matched_filter_direction(scene, target, simulate_echo(scene, target, beams, rng),
+                                       step=step) - true for _ in range(400)]
+    assert ks_2samp(drawn, echoed).pvalue > 0.01
+    # Without the noise, and with beams of another kind, the samples are told apart.
+    quiet = replace(scene, radio=replace(scene.radio, sensing_noise=SensingNoise(power=1e-20)))
+    for other, w in ((quiet, beams), (scene, random_beams(16, 3, 1))):
+        wrong = matched_filter_errors(other, target, w, 2000, np.random.default_rng(0), step)
+        assert ks_2samp(wrong, echoed).pvalue < 1e-3
 
 
 def errors(scene, body, beams, trials, spread, sections=None, seed=0):

@@ -226,3 +226,13 @@ def test_sections_of_the_reference_scenarios(name):
     np.testing.assert_allclose(sections.points, given['m'], atol=1e-9)
     # The reference has its lengths from a coarse quadrature; the exact ones are tested above.
     np.testing.assert_allclose(sections.length, given['l'], rtol=3e-5)
+
+
+def test_one_section_of_many_equal_runs_is_one_of_them():
+    """A saw of seven teeth towards the viewer, none of which is a quarter of what is seen."""
+    saw = Contour((1.0, *[0.0] * 11, 0.09), (1.0, *[0.0] * 12))
+    runs = visible_runs(saw, np.array([1.0, 60.0]))
+    sizes = np.array([end - start for start, end in runs])
+    assert sizes.max() < sizes.sum() / 4
+    sections = split_sections(saw, np.array([1.0, 60.0]), 1)
+    assert len(sections) == 1 and sections.width == pytest.approx(sizes.max())

@@ -168,7 +168,8 @@ def split_sections(contour: Contour, viewpoint: Vector, sections: int,
     measure = contour.arc_length if split == 'arc' else np.asarray
     bounds = measure(runs)
     sizes = bounds[:, 1] - bounds[:, 0]
-    kept = sizes >= sizes.sum() / (4 * sections)
+    # The longest is never left out: one section of six equal runs is that of one of them.
+    kept = sizes >= min(sizes.sum() / (4 * sections), sizes.max())
     if kept.sum() > sections:
         kept = np.isin(np.arange(len(sizes)), np.argsort(-sizes, kind='stable')[:sections])
     bounds, sizes = bounds[kept], sizes[kept]
