@@ -73,7 +73,7 @@ def test_every_starting_point_is_strictly_feasible():
     for seed, n_targets, n_users in itertools.product(range(5), (1, 3), (0, 1, 3)):
         problem = build_problem(
             random_scene(seed, n_targets, n_users, side=10, min_sinr_db=0.0))
-        state = starting_state(problem, compact_form(problem))
+        _, state = starting_state(problem, compact_form(problem))
         check_strictly_feasible(problem, state.covariance, state.parts[1:])
 
 

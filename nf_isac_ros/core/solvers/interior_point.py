@@ -20,9 +20,7 @@ from nf_isac_ros.core.solvers.kernels import (
     Evidence,
     Form,
     State,
-    complementarity,
     degree,
-    further_slack,
     iterate,
     split_powers,
 )
@@ -194,10 +192,7 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
             begun = replace(begun, warm=True)
             if enough:
                 return begun
-    state = starting_state(problem, form)
-    form = form._replace(scale=problem.objective(state.covariance))
-    if not np.isfinite(form.scale):
-        raise SolverError('the starting point has no finite bound')
+    form, state = starting_state(problem, form)
     point, _ = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
     points = [one for one in (point, begun) if one is not None]
     if not points:
@@ -249,7 +244,7 @@ def maximise_least(problem: Problem, points: Complex, gap: float, budget: float 
         blocks=np.zeros((1, 3), dtype=np.int64),
         points=np.ascontiguousarray(points), signs=rows.signs, levels=rows.levels,
         aim=np.ones(1))
-    state = starting_state(problem, form)
+    form, state = starting_state(problem, form)
     # In units in which tau is 1 at the start.
     form = form._replace(aim=1.0 / state.levels)
     point, _ = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
@@ -289,19 +284,19 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
     marks: list[Mark] = []
     refinements = 1 if gap > ACCURATE_GAP else 2
     for iteration in range(max_iterations):
-        marks.append(Mark(_copied(state), complementarity(form, state) * degree(form)))
+        before = _copied(state)
         try:
-            objective, length = iterate(form, state, evidence, refinements, gap)
+            objective, promised, length = iterate(form, state, evidence, refinements, gap)
         except np.linalg.LinAlgError:
             break
+        marks.append(Mark(before, promised))
         if objective < evidence.bound[0] * (1.0 + ROUNDING):
             # Rounding has left the feasible set.
             break
-        met = further_slack(form, marks[-1].state) > 0.0
-        if met and (best is None or objective <= best.objective):
+        if objective < np.inf and (best is None or objective <= best.objective):
             path = Path(problem, form.scale / objective, tuple(marks))
             best = InteriorPoint(
-                marks[-1].state.covariance, marks[-1].state.parts[1:], evidence.weights,
+                before.covariance, before.parts[1:], evidence.weights,
                 evidence.multipliers, evidence.row_multipliers, objective, iteration, path)
         stalled = stalled + 1 if length < STALLED else 0
         late = deadline is not None and now() >= deadline
@@ -382,14 +377,15 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
     slacks[n] = 1.0 - np.trace(covariance).real
     if slacks.min() <= 0:
         return None
-    objective = problem.objective(covariance)
-    if not np.isfinite(objective):
+    try:
+        weights, objective = _weights(problem, covariance)
+    except SolverError:
         return None
     return form._replace(scale=path.ratio * objective), State(
         np.ascontiguousarray(covariance),
         np.ascontiguousarray(turn @ state.covariance_dual @ turn.conj().T),
         np.ascontiguousarray(parts), np.ascontiguousarray(parts_dual), slacks,
-        state.slacks_dual.copy(), state.levels.copy(), _weights(problem, covariance))
+        state.slacks_dual.copy(), state.levels.copy(), weights)
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
@@ -459,9 +455,15 @@ def _blocks(problem: Problem) -> NDArray[np.int64]:
     return np.column_stack([ends[:, 0], chosen, ends[:, 1]]).astype(np.int64)
 
 
-def starting_state(problem: Problem, form: Form) -> State:
+def starting_state(problem: Problem, form: Form) -> tuple[Form, State]:
     """
     Build a well-centred starting point, strictly feasible but for further rows.
+
+    Returns
+    -------
+    Form
+        With its scale.
+    State
 
     Raises
     ------
@@ -504,10 +506,13 @@ def starting_state(problem: Problem, form: Form) -> State:
     if slacks.min() <= 0:
         raise SolverError('no strictly feasible starting point: the SINRs take all of the power')
     level = INITIAL_GAP / degree(form)
-    return State(
+    weights: Real = np.zeros((0, 0))
+    if len(form.responses):
+        weights, scale = _weights(problem, covariance)
+        form = form._replace(scale=scale)
+    return form, State(
         covariance, level * np.linalg.inv(covariance), parts, level * np.linalg.inv(parts),
-        slacks, level / slacks, levels,
-        _weights(problem, covariance) if len(form.responses) else np.zeros((0, 0)))
+        slacks, level / slacks, levels, weights)
 
 
 def _sensing(problem: Problem, form: Form, factor: Complex, rank: int, power: float) -> Complex:
@@ -552,12 +557,13 @@ def _first_levels(form: Form, covariance: Complex) -> tuple[Real, Real]:
     return np.where(slacks > 0, slacks, assumed), levels
 
 
-def _weights(problem: Problem, covariance: Complex) -> Real:
-    """F(S)^-1 E / f(S), shape (n, w)."""
+def _weights(problem: Problem, covariance: Complex) -> tuple[Real, float]:
+    """F(S)^-1 E / f(S), shape (n, w), and f(S)."""
     weights = tangent_weights(problem, covariance)
     if weights is None:
         raise SolverError('the starting point has no finite bound')
-    return np.ascontiguousarray(weights / np.sum(problem.selection * weights))
+    value = float(np.sum(problem.selection * weights))
+    return np.ascontiguousarray(weights / value), value
 
 
 def _user_beams(problem: Problem) -> Complex:

@@ -38,8 +38,9 @@ STEP_FRACTION = 0.98
 LEAST_CENTRING = 0.1
 # A predictor that hits the boundary early says that the point is off the central path.
 OFF_PATH = 0.5
-# Correctors that look for a longer step by so much, while each lengthens it by so much.
+# Correctors of steps that are short: each looks for one longer by so much, and gains so much.
 CORRECTORS = 2
+SHORT = 0.9
 LONGER = 0.3
 WORTHWHILE = 0.01
 # Below this complementarity the normal equations have lost too many digits: QR instead.
@@ -504,11 +505,11 @@ def _refined(rows, normal, aim, offset, refinements):
 
 
 @compiled_step
-def _system(form, state, scaling, gradient, rows, refinements):
+def _system(form, state, scaling, gradient, rows, total, refinements):
     n_rows, n_free = len(rows), len(form.aim)
     free = np.zeros((n_free, n_rows))
     _further_rows(form, state, scaling, rows, free)
-    normal = _normal_factor(rows, complementarity(form, state) * degree(form))
+    normal = _normal_factor(rows, total)
     free_steps = np.empty((n_free, n_rows))
     for t in range(n_free):
         free_steps[t] = _refined(rows, normal, np.zeros(rows.shape[1]), free[t], refinements)[1]
@@ -766,25 +767,6 @@ def _improve_bound(form, state, evidence):
 
 
 @compiled_step
-def further_slack(form, state):
-    """
-    Say how well the further rows are met.
-
-    Returns
-    -------
-    float
-        The least of their slacks as they are, in units of what the method believes in; infinite
-        without further rows.
-
-    """
-    least = np.inf
-    further = _further_values(form, state)
-    for k in range(len(further)):
-        least = min(least, further[k] / state.slacks[len(form.noise) + 1 + k])
-    return least
-
-
-@compiled_step
 def iterate(form, state, evidence, refinements, gap):
     """
     Take one predictor-corrector step in place, unless the point is good enough.
@@ -803,7 +785,9 @@ def iterate(form, state, evidence, refinements, gap):
     Returns
     -------
     value : float
-        f before the step.
+        f before the step; infinite if further rows were not met.
+    promised : float
+        Total complementarity before the step.
     length : float
         Of the step; 0 if none was taken.
 
@@ -818,9 +802,14 @@ def iterate(form, state, evidence, refinements, gap):
     if n_parameters == 0:
         reached = np.sum(form.aim * state.levels)
         value = 1.0 / reached if reached > 0.0 else np.inf
-    # The rows of a point that is not feasible yet say nothing.
-    if value <= evidence.bound[0] * (1.0 + gap) and further_slack(form, state) > 0.0:
-        return value, 0.0
+    total = complementarity(form, state) * degree(form)
+    further = _further_values(form, state)
+    achieved = value
+    for k in range(n_further):
+        if further[k] <= 0.0:
+            achieved = np.inf
+    if achieved <= evidence.bound[0] * (1.0 + gap):
+        return achieved, total, 0.0
 
     rows = np.zeros((n_objective + part + n + 1 + n_further, size + n * part))
     gradient = np.zeros(size)
@@ -833,17 +822,15 @@ def iterate(form, state, evidence, refinements, gap):
         _user_rows(form, state, scaling, rows[n_objective:at_slacks + n])
     power = np.sqrt(state.slacks_dual[n] / state.slacks[n])
     pack(dagger(scaling.factor) @ scaling.factor, -power, rows[at_slacks + n, :size])
-    system = _system(form, state, scaling, gradient, rows, refinements)
+    system = _system(form, state, scaling, gradient, rows, total, refinements)
     # What further rows lack that are not met yet, in scaled coordinates.
     unmet = np.zeros(len(rows))
-    if n_further:
-        further = _further_values(form, state)
-        for k in range(n_further):
-            unit = np.sqrt(state.slacks_dual[n + 1 + k] / state.slacks[n + 1 + k])
-            unmet[at_slacks + n + 1 + k] = unit * (further[k] - state.slacks[n + 1 + k])
+    for k in range(n_further):
+        unit = np.sqrt(state.slacks_dual[n + 1 + k] / state.slacks[n + 1 + k])
+        unmet[at_slacks + n + 1 + k] = unit * (further[k] - state.slacks[n + 1 + k])
 
-    mean = complementarity(form, state)
-    direction = _direction(form, scaling, system, unmet, _affine_right(scaling), refinements)
+    mean = total / degree(form)
+    direction = _direction(form, scaling, system, unmet, _affine_right(scaling), 0)
     length = min(1.0, _step_length(scaling, direction))
     after = max(_complementarity_after(scaling, direction, length) / degree(form), 0.0)
     target = mean * max(
@@ -852,6 +839,8 @@ def iterate(form, state, evidence, refinements, gap):
     direction = _direction(form, scaling, system, unmet, right, refinements)
     length = _step_length(scaling, direction)
     for _ in range(CORRECTORS):
+        if length > SHORT:
+            break
         right = _corrected_right(scaling, right, direction, min(1.0, length + LONGER), target)
         other = _direction(form, scaling, system, unmet, right, refinements)
         longer = _step_length(scaling, other)
@@ -867,7 +856,7 @@ def iterate(form, state, evidence, refinements, gap):
     promised = complementarity(form, state) * degree(form) * value / form.scale
     if promised < CERTIFY_FROM * gap:
         _improve_bound(form, state, evidence)
-    return value, length
+    return achieved, total, length
 
 
 @compiled_step
