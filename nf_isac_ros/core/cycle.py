@@ -31,12 +31,16 @@ SINR_TOLERANCE_DB = 1e-6
 
 # Names of rungs: the design that is always there in time, and the last beams once more.
 ZERO_FORCING, EXTENDED_ZERO_FORCING = 'zero-forcing', 'extended-zero-forcing'
+USERS_FIRST = 'users-first'
 PREVIOUS = 'previous-beams'
 # Designs that end early when the time is up.
-INTERRUPTED = ('crb-min',)
-# An early design with a wider gap than this is compared with zero forcing, which loses about two
-# per cent.
+INTERRUPTED = ('crb-min', 'extended-crb-min', EXTENDED_ZERO_FORCING)
+# An early design with a wider gap than this is compared with the one that is always there in time;
+# for points that is zero forcing, which loses about two per cent.
 EARLY_GAP = 1e-2
+# Largest part of the budget that is kept back for what comes after the solver with extended
+# targets, whose iterations and certificates take milliseconds.
+MAX_FINISH = 0.5
 # Time kept back for that [s], until it is known; the largest part of the budget that may be; and
 # the number of designs in a row that did without, after which none is kept back any more.
 INITIAL_RESERVE = 0.5e-3
@@ -139,7 +143,9 @@ class DesignCycle:
 
     The rungs: the design that was asked for, which may end early; zero forcing; least power for
     the users and sensing in their null space; the previous beams, rescaled, if they are for the
-    same bodies and for a time that is no further away than `MAX_PREVIOUS_AGE`; no beams. If the
+    same bodies and for a time that is no further away than `MAX_PREVIOUS_AGE`; no beams. With
+    extended targets zero forcing takes as long as the best design: it is no rung where there is a
+    deadline, and none beside point targets. If the
     required SINRs cannot be met at all: the largest common scale of them. What a step falls back
     to, and why, is in the solution.
     """
@@ -154,6 +160,8 @@ class DesignCycle:
         self._retry_after = RETRY_AFTER
         self._reserve = INITIAL_RESERVE
         self._done_without = 0
+        # By how much the latest designs with extended targets overran [s].
+        self._overruns: deque[float] = deque(maxlen=RECENT)
 
     def reset(self) -> None:
         """Forget earlier scenes, after a jump of the clock."""
@@ -164,6 +172,7 @@ class DesignCycle:
         self._retry_after = RETRY_AFTER
         self._reserve = INITIAL_RESERVE
         self._done_without = 0
+        self._overruns.clear()
 
     def step(self, scene: Scene, budget: float | None = None,
              now: Callable[[], float] = time.perf_counter) -> Solution:
@@ -228,7 +237,8 @@ class DesignCycle:
         """
         started = now()
         design = DESIGNS[self.settings.name]
-        if design.name not in INTERRUPTED or not scene.senses:
+        if (design.name not in INTERRUPTED or design.remembering is None
+                or not scene.senses):
             return False
         try:
             problem = build_problem(scene)
@@ -244,7 +254,7 @@ class DesignCycle:
         wanted = DESIGNS[self.settings.name]
         if wanted.needs_targets and not problem.scene.senses:
             wanted = DESIGNS['sinr-max']
-        rungs = [name for name in (_zero_forcing(problem.scene), 'users-first')
+        rungs = [name for name in _lesser_designs(problem.scene, deadline)
                  if problem.scene.senses and name != wanted.name]
         reason = ''
         if self._too_short(wanted, problem, deadline, now):
@@ -276,10 +286,14 @@ class DesignCycle:
 
     def _wanted(self, problem: Problem, design: Design, deadline: float | None,
                 now: Callable[[], float]) -> Solution:
-        """Design as asked for; where it ended too early, the better of that and zero forcing."""
+        """Design as asked for; where it ended too early, the better of that and a quick one."""
         left = None if deadline is None else max(deadline - now(), 0.0)
         switching = design.name in INTERRUPTED and self.settings.deadline_fallback
-        if left is not None and switching and self._done_without < DONE_WITHOUT:
+        if left is not None and problem.extended:
+            # A design that begins from nothing each time is worth little if it is cut short.
+            if design.remembering is not None:
+                left -= min(max(self._overruns, default=0.0), MAX_FINISH * left)
+        elif left is not None and switching and self._done_without < DONE_WITHOUT:
             left -= min(self._reserve, MAX_RESERVE * left)
         started = now()
         solution, outcome = self._run(problem, design, left, now)
@@ -287,6 +301,8 @@ class DesignCycle:
             return solution
         took = now() - started
         self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(took)
+        if left is not None and problem.extended:
+            self._overruns.append(max(took - left, 0.0))
         if left is None or solution.gap <= max(self.settings.gap, EARLY_GAP):
             self._skipped, self._retry_after = 0, RETRY_AFTER
             self._done_without += 1
@@ -295,15 +311,21 @@ class DesignCycle:
                 zero_forcing.remember(problem, outcome.beams)
             return solution
         self._done_without = 0
-        if not switching:
+        if not switching or problem.extended and solution.warm:
+            # A start from the optimum of the scene before is better than what is quick.
             return solution
+        quick = DESIGNS[_quick(problem.scene)]
         try:
-            lesser, _ = self._run(problem, DESIGNS[ZERO_FORCING],
+            lesser, _ = self._run(problem, replace(quick, objective=design.objective),
                                   max((deadline or 0.0) - now(), 0.0), now)
         except NfIsacError:
             # It cannot serve these users; the early design does.
             return solution
-        bound = float(np.fmax(solution.bound, lesser.bound))
+        if lesser.coverage_ratio > max(solution.coverage_limit, solution.coverage_ratio):
+            return solution
+        bound = solution.bound
+        if quick.objective is design.objective:
+            bound = float(np.fmax(bound, lesser.bound))
         better = min(solution, lesser, key=lambda either: either.objective)
         # The time of both, whichever is taken.
         times = {stage: solution.times_ms[stage] + lesser.times_ms[stage]
@@ -321,8 +343,9 @@ class DesignCycle:
                 or not self.settings.deadline_fallback):
             return False
         recent = self._recent.get(_size(problem))
+        reserve = 0.0 if problem.extended else self._reserve
         if (recent is None or len(recent) < RECENT
-                or deadline - now() - self._reserve >= WORTHWHILE * min(recent)):
+                or deadline - now() - reserve >= WORTHWHILE * min(recent)):
             return False
         self._skipped += 1
         if self._skipped < self._retry_after:
@@ -382,9 +405,18 @@ def _size(problem: Problem) -> tuple[int, int]:
     return len(problem.scene.targets) + len(problem.extended), len(problem.sinr)
 
 
-def _zero_forcing(scene: Scene) -> str:
-    """Name of the zero forcing that is made for the targets of a scene."""
-    return EXTENDED_ZERO_FORCING if scene.extended and not scene.targets else ZERO_FORCING
+def _quick(scene: Scene) -> str:
+    """Name of the design that is always there in time."""
+    return USERS_FIRST if scene.extended else ZERO_FORCING
+
+
+def _lesser_designs(scene: Scene, deadline: float | None) -> tuple[str, ...]:
+    """Names of the designs to fall back to, the best one first."""
+    if not scene.extended:
+        return ZERO_FORCING, USERS_FIRST
+    if deadline is None and not scene.targets:
+        return EXTENDED_ZERO_FORCING, USERS_FIRST
+    return (USERS_FIRST,)
 
 
 def _reason(error: Exception, rung: str) -> str:

@@ -35,6 +35,9 @@ from nf_isac_ros.core.subspace import RANK_TOLERANCE, gram_matrix, subspace
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+# Dimensions of a truncated subspace that differ by no more are about the same.
+USUAL_MARGIN = 3
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -235,7 +238,7 @@ class Problem:
         gram = self.gram[own, own] * (self.scene.radio.power / n)
         return position_bounds(self.full_fisher.of_gram(gram), len(self.scene.targets))
 
-    def truncated(self, tolerance: float) -> tuple[Problem, Complex]:
+    def truncated(self, tolerance: float, usual: int | None = None) -> tuple[Problem, Complex]:
         """
         Restrict the covariance to the better part of the reduced subspace.
 
@@ -244,6 +247,9 @@ class Problem:
         tolerance : float
             Singular values of the unit columns of `fisher.transmit`, off the users' channels,
             that are smaller are left out.
+        usual : int or None
+            Dimension to keep to where that is about the same, so that one problem is like the
+            one before.
 
         Returns
         -------
@@ -257,7 +263,10 @@ class Problem:
         norms = np.linalg.norm(self.fisher.transmit, axis=0)
         rest = self.fisher.transmit[rank:] / np.where(norms > 0, norms, 1.0)
         vectors, values, _ = np.linalg.svd(rest, full_matrices=False)
-        kept = vectors[:, values > tolerance]
+        count = int(np.count_nonzero(values > tolerance))
+        if usual is not None and abs(rank + count - usual) <= USUAL_MARGIN:
+            count = min(max(usual - rank, 1), len(values))
+        kept = vectors[:, :count]
         basis = np.zeros((self.dimension, rank + kept.shape[1]), dtype=complex)
         basis[:rank, :rank] = np.eye(rank)
         basis[rank:, rank:] = kept
