@@ -330,6 +330,107 @@ def test_parameters_are_accepted_or_rejected_whole(tracker):
         assert tracker.probe.set_parameters(NODE, design='', rate_hz=math.nan).successful
 
 
+# The objective of each, from what a CrbArray and a DesignStatus say of the beams.
+OBJECTIVES = {
+    'crb-min': lambda bounds, status: bounds.sum_crb,
+    'zero-forcing': lambda bounds, status: bounds.sum_crb,
+    'users-first': lambda bounds, status: bounds.sum_crb,
+    'sensing-only': lambda bounds, status: bounds.sum_crb,
+    'isotropic': lambda bounds, status: bounds.isotropic_sum_crb,
+    'max-min-illumination': lambda bounds, status: min(
+        entry.illumination for entry in bounds.entries),
+    'sinr-max': lambda bounds, status: 10 ** (min(
+        user.sinr_db - user.required_sinr_db for user in status.users) / 10),
+    'least-power': lambda bounds, status: status.power,
+}
+
+
+def test_every_design_can_be_chosen_while_the_node_runs(tracker):
+    tracker.follow({'t1': T1, 't2': (0.1, 1.2, 1.1)}, {'u1': U1, 'u2': U2})
+    tracker.beams.wait(lambda m: list(m.user_ids) == ['u1', 'u2'])
+    found = {}
+    try:
+        for design in (*OBJECTIVES, 'max-min-echo'):
+            assert tracker.probe.set_parameters(NODE, design=design).successful
+            status, = tracker.status.wait(
+                lambda m, design=design: m.design == design and len(m.users) == 2)
+            beams, = tracker.beams.wait(lambda m, number=status.sequence: m.sequence == number)
+            bounds, = tracker.bounds.wait(lambda m, number=status.sequence: m.sequence == number)
+            assert beams.design == design
+            assert beams.quality in (
+                Beamformer.QUALITY_OPTIMAL, Beamformer.QUALITY_EARLY) or (
+                beams.fallback_reason == 'users-not-served')
+            assert (np.abs(weights_of(beams)) ** 2).sum() <= POWER * (1 + 1e-6)
+            assert [entry.id for entry in bounds.entries] == ['t1', 't2']
+            found[design] = bounds, status
+            if design in OBJECTIVES:
+                assert bounds.objective == pytest.approx(
+                    OBJECTIVES[design](bounds, status), rel=1e-6)
+    finally:
+        assert tracker.probe.set_parameters(NODE, design='').successful
+
+    def best(quantity, designs=tuple(found)):
+        return min(designs, key=lambda design: quantity(*found[design]))
+
+    serving = ('crb-min', 'zero-forcing', 'users-first', 'max-min-illumination', 'max-min-echo',
+               'least-power')
+    for design in serving:
+        assert min(u.sinr_db for u in found[design][1].users) >= 10 - 1e-3
+    # Each is the best in what it is for, among those with the same duties.
+    assert best(lambda bounds, status: bounds.sum_crb) == 'sensing-only'
+    assert best(lambda bounds, status: bounds.sum_crb, serving) == 'crb-min'
+    assert best(lambda bounds, status: -min(e.illumination for e in bounds.entries),
+                serving) == 'max-min-illumination'
+    assert best(lambda bounds, status: -min(u.sinr_db for u in status.users)) == 'sinr-max'
+    assert best(lambda bounds, status: status.power, serving) == 'least-power'
+
+
+def test_design_that_does_not_suit_the_array_is_labelled(tracker):
+    tracker.follow({'t1': T1}, {'u1': U1})
+    assert tracker.probe.set_parameters(NODE, design='crb-min-full').successful
+    try:
+        beams, = tracker.beams.wait(lambda m: m.fallback_reason == 'too-many-elements')
+        assert (beams.design, beams.quality) == ('zero-forcing', Beamformer.QUALITY_FALLBACK)
+    finally:
+        assert tracker.probe.set_parameters(NODE, design='').successful
+
+
+def test_region_of_an_uncertain_track_and_its_field(tracker):
+    # Rayleigh distance 0.49 m: the target is within it, the user is not.
+    where, spread = (0.05, 0.4, 1.05), 0.02
+    stop = threading.Event()
+
+    def feed():
+        while not stop.wait(0.02):
+            tracker.send({(Role.USER, 'u1'): U1})
+            tracker.send({(Role.TARGET, 't1'): where},
+                         position_covariance=spread ** 2 * np.eye(3))
+
+    def objectives(design):
+        assert tracker.probe.set_parameters(NODE, design=design).successful
+        beams = tracker.beams.wait(lambda m: m.design == design and list(m.user_ids) == ['u1'],
+                                   count=2)[-1]
+        bounds, = tracker.bounds.wait(lambda m: m.sequence == beams.sequence)
+        status, = tracker.status.wait(lambda m: m.sequence == beams.sequence)
+        return bounds, status
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        nominal, status = objectives('crb-min')
+        region, _ = objectives('crb-min-region')
+    finally:
+        stop.set()
+        thread.join()
+        assert tracker.probe.set_parameters(NODE, design='').successful
+    entry, = nominal.entries
+    assert (entry.field, status.users[0].field) == (entry.FIELD_NEAR, entry.FIELD_FAR)
+    assert nominal.objective == pytest.approx(nominal.sum_crb, rel=1e-9)
+    # The average is its objective, and not the bound in the middle, where it gives some away.
+    assert abs(region.objective / region.sum_crb - 1) > 0.01
+    assert region.sum_crb > nominal.sum_crb * 1.001
+
+
 def test_poses_begin_cycles(tracker):
     tracker.status.wait()
     period = 5.0
