@@ -31,7 +31,8 @@ from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solution import Quality, Solution
-from nf_isac_ros.core.solvers.interior_point import Path, minimise_crb
+from nf_isac_ros.core.solvers.interior_point import minimise_crb
+from nf_isac_ros.core.solvers.warm_start import Path
 
 DESIGN = 'crb-min'
 ZERO_FORCING = 'zero-forcing'

@@ -11,14 +11,9 @@ from nf_isac_ros.core.certificate import crb_bound
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import PointTarget, Scene
-from nf_isac_ros.core.solvers.interior_point import (
-    compact_form,
-    displacement,
-    minimise_crb,
-    starting_state,
-    transported,
-    warm_up,
-)
+from nf_isac_ros.core.solvers.interior_point import minimise_crb, warm_up
+from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
+from nf_isac_ros.core.solvers.warm_start import displacement, transported
 
 
 def certified_gap(problem, point):

@@ -15,7 +15,8 @@ from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.single_target import closed_form
 from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.solvers.clarabel_ import CompactPoint, solve_crb
-from nf_isac_ros.core.solvers.interior_point import InteriorPoint, Path, minimise_crb
+from nf_isac_ros.core.solvers.interior_point import InteriorPoint, minimise_crb
+from nf_isac_ros.core.solvers.warm_start import Path
 from nf_isac_ros.core.starting_point import even_covariance
 
 # The solver aims for this much of the gap; repair and recomputation may cost some of the rest.

@@ -1,0 +1,166 @@
+"""Points of an earlier central path, carried over to a new scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.exceptions import SolverError
+from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.scene import Scene
+from nf_isac_ros.core.solvers.kernels import Form, State
+from nf_isac_ros.core.solvers.starting_state import first_weights
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+# Where on an earlier path to start: decimal logarithm of the promised gap, against the decimal
+# logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
+LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.25)
+LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.3)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of the central path, and the gap in units of -f_0 / f that it promises."""
+
+    state: State
+    promised: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """
+    Points on the way to an optimum, for a similar scene to start from.
+
+    Attributes
+    ----------
+    problem : Problem
+        What was solved.
+    ratio : float
+        f_0 / f at the end.
+    marks : tuple of Mark
+        From the start to the end.
+
+    """
+
+    problem: Problem
+    ratio: float
+    marks: tuple[Mark, ...]
+
+
+def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] | None:
+    """
+    Carry a point of an earlier central path over to a new scene.
+
+    Parameters
+    ----------
+    path : Path
+        Of a scene with the same bodies.
+    problem : Problem
+        The new scene.
+    form : Form
+        Its compact form.
+
+    Returns
+    -------
+    tuple of Form and State, or None
+        A strictly feasible starting point, and the form with its scale; None if the scenes are
+        too different.
+
+    Notes
+    -----
+    A millimetre turns the phases between bodies, but hardly anything else: in a frame that turns
+    with them the users receive the same, exactly, after S has been zero-forced again; what is left
+    of the mismatch grows with the distance that bodies moved, and a point further back on the path
+    has more room for it.
+
+    """
+    old = path.problem
+    moved = displacement(old, problem)
+    if moved is None:
+        return None
+    level = float(np.interp(np.log10(max(moved, 1e-9)), LEVEL_DISTANCES, LEVELS))
+    if level >= LEVELS[-1]:
+        return None
+    mark = min(path.marks, key=lambda mark: abs(np.log10(mark.promised / path.ratio) - level))
+    state = mark.state
+
+    turn, phases = _frame(old, problem)
+    d, n = form.channels.shape
+    root = turn @ np.linalg.cholesky(state.covariance)
+    parts, parts_dual = state.parts.copy(), state.parts_dual.copy()
+    if n:
+        received = phases.conj()[:, None] * (old.user_channels.conj().T @ (
+            np.linalg.cholesky(state.covariance)))
+        root += form.dual_channels @ (received - form.channels.conj().T @ root)
+        both = phases.conj()[:, None] * phases
+        parts, parts_dual = parts * both, parts_dual * both
+    covariance = root @ root.conj().T
+    shrink = (1.0 - state.slacks[n]) / np.trace(covariance).real
+    covariance *= shrink
+    parts *= shrink
+    slacks = state.slacks.copy()
+    total = parts.sum(axis=0)
+    for u in range(n):
+        slacks[u] = parts[u + 1, u, u].real - form.share[u] * (total[u, u].real + form.noise[u])
+        lacking = 0.5 * state.slacks[u] - slacks[u]
+        if lacking > 0:
+            more = lacking / (1.0 - form.share[u])
+            dual = form.dual_channels[:, u]
+            covariance += more * np.outer(dual, dual.conj())
+            parts[u + 1, u, u] += more
+            slacks[u] += lacking
+    slacks[n] = 1.0 - np.trace(covariance).real
+    if slacks.min() <= 0:
+        return None
+    try:
+        weights, objective = first_weights(problem, covariance)
+    except SolverError:
+        return None
+    return form._replace(scale=path.ratio * objective), State(
+        np.ascontiguousarray(covariance),
+        np.ascontiguousarray(turn @ state.covariance_dual @ turn.conj().T),
+        np.ascontiguousarray(parts), np.ascontiguousarray(parts_dual), slacks,
+        state.slacks_dual.copy(), state.levels.copy(), weights)
+
+
+def displacement(old: Problem, new: Problem) -> float | None:
+    """Largest distance that a body moved, in wavelengths; None if the bodies are not the same."""
+    if old.user_channels.shape != new.user_channels.shape:
+        return None
+    before, after = _places(old.scene), _places(new.scene)
+    if before is None or after is None or list(before) != list(after):
+        return None
+    largest = max(float(np.linalg.norm(after[body] - place)) for body, place in before.items())
+    return largest / new.scene.radio.wavelength
+
+
+def _places(scene: Scene) -> dict[tuple[str, str], Real] | None:
+    """Positions by role and id, in order; None if a user is known by its channel only."""
+    places = {('target', target.id): target.position for target in scene.targets}
+    for user in scene.users:
+        if user.position is None:
+            return None
+        places['user', user.id] = user.position
+    return places
+
+
+def _frame(old: Problem, new: Problem) -> tuple[Complex, Complex]:
+    """Unitary map of the old coordinates to the new, and how the users' phases turned, (U,)."""
+    before, after = _aligned(old), _aligned(new)
+    left, _, right = np.linalg.svd(after[0] @ before[0].conj().T)
+    return left @ right, after[1] / before[1]
+
+
+def _aligned(problem: Problem) -> tuple[Complex, Complex]:
+    """Unit columns of all bodies with the phase of the array's middle taken off; the users'."""
+    array = problem.scene.transmit_array
+    middle = int(np.argmin(np.linalg.norm(
+        array.elements - array.elements.mean(axis=0), axis=1)))
+    targets = np.exp(1j * np.angle(problem.steering[middle]))
+    users = np.exp(1j * np.angle(problem.channels[middle]))
+    columns = problem.fisher.transmit / np.linalg.norm(problem.fisher.transmit, axis=0)
+    return np.hstack([columns / np.tile(targets, 4), problem.user_channels / users]), users
