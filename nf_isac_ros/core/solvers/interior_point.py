@@ -13,7 +13,14 @@ from nf_isac_ros.core.arrays import AntennaArray, planar_elements
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem, Rows, build_problem
 from nf_isac_ros.core.scene import PointTarget, Radio, Scene, SensingNoise, User
-from nf_isac_ros.core.solvers.kernels import Evidence, Form, State, iterate
+from nf_isac_ros.core.solvers.kernels import (
+    Evidence,
+    Form,
+    State,
+    complementarity,
+    degree,
+    iterate,
+)
 from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
 from nf_isac_ros.core.solvers.warm_start import Mark, Path, transported
 
@@ -245,6 +252,10 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
         if length == 0.0 or stalled > 1 or late:
             break
     reached = best is not None and best.objective <= evidence.bound[0] * (1.0 + gap)
+    if best is not None and late and not reached:
+        # The last step counts for whoever goes on from here.
+        mark = Mark(_copied(state), complementarity(form, state) * degree(form))
+        best = replace(best, path=replace(best.path, marks=(*marks, mark)))
     return best, reached or late
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
-from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solvers.kernels import Form, State
 from nf_isac_ros.core.solvers.starting_state import first_weights
 
@@ -20,6 +19,10 @@ Complex = NDArray[np.complex128]
 # logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
 LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.25)
 LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.3)
+# The same for scenes with extended targets, whose many sections change little as a whole, and
+# whose iterations cost ten times as much.
+EXTENDED_DISTANCES = (-1.0, 0.0, 0.5, 1.0, 1.5)
+EXTENDED_LEVELS = (-3.0, -2.5, -2.0, -2.0, -0.3)
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,12 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
     """
     old = path.problem
     moved = displacement(old, problem)
-    if moved is None:
+    if moved is None or problem.dimension > old.dimension:
         return None
-    level = float(np.interp(np.log10(max(moved, 1e-9)), LEVEL_DISTANCES, LEVELS))
-    if level >= LEVELS[-1]:
+    distances, levels = ((EXTENDED_DISTANCES, EXTENDED_LEVELS) if problem.extended
+                         else (LEVEL_DISTANCES, LEVELS))
+    level = float(np.interp(np.log10(max(moved, 1e-9)), distances, levels))
+    if level >= levels[-1]:
         return None
     mark = min(path.marks, key=lambda mark: abs(np.log10(mark.promised / path.ratio) - level))
     state = mark.state
@@ -131,16 +136,24 @@ def displacement(old: Problem, new: Problem) -> float | None:
     """Largest distance that a body moved, in wavelengths; None if the bodies are not the same."""
     if old.user_channels.shape != new.user_channels.shape:
         return None
-    before, after = _places(old.scene), _places(new.scene)
+    before, after = _places(old), _places(new)
     if before is None or after is None or list(before) != list(after):
         return None
-    largest = max(float(np.linalg.norm(after[body] - place)) for body, place in before.items())
+    if any(place.shape != after[body].shape for body, place in before.items()):
+        # An extended target shows another number of sections.
+        return None
+    largest = max(float(np.linalg.norm(after[body] - place, axis=-1).max())
+                  for body, place in before.items())
     return largest / new.scene.radio.wavelength
 
 
-def _places(scene: Scene) -> dict[tuple[str, str], Real] | None:
+def _places(problem: Problem) -> dict[tuple[str, str], Real] | None:
     """Positions by role and id, in order; None if a user is known by its channel only."""
+    scene = problem.scene
     places = {('target', target.id): target.position for target in scene.targets}
+    for body, fisher in zip(scene.extended, problem.extended, strict=True):
+        places['target', body.id] = (
+            body.position + fisher.sections.points @ body.pose.rotation[:, :2].T)
     for user in scene.users:
         if user.position is None:
             return None
@@ -149,9 +162,13 @@ def _places(scene: Scene) -> dict[tuple[str, str], Real] | None:
 
 
 def _frame(old: Problem, new: Problem) -> tuple[Complex, Complex]:
-    """Unitary map of the old coordinates to the new, and how the users' phases turned, (U,)."""
+    """
+    Map of the old coordinates to the new, and how the users' phases turned, (U,).
+
+    The map is unitary, or has orthonormal rows where there are fewer new coordinates.
+    """
     before, after = _aligned(old), _aligned(new)
-    left, _, right = np.linalg.svd(after[0] @ before[0].conj().T)
+    left, _, right = np.linalg.svd(after[0] @ before[0].conj().T, full_matrices=False)
     return left @ right, after[1] / before[1]
 
 
@@ -160,7 +177,12 @@ def _aligned(problem: Problem) -> tuple[Complex, Complex]:
     array = problem.scene.transmit_array
     middle = int(np.argmin(np.linalg.norm(
         array.elements - array.elements.mean(axis=0), axis=1)))
-    targets = np.exp(1j * np.angle(problem.steering[middle]))
-    users = np.exp(1j * np.angle(problem.channels[middle]))
+    phases = np.exp(1j * np.angle(problem.columns[middle]))
+    users = phases[:len(problem.scene.users)]
+    # Derivatives have the phase of the response that they are of.
+    counts = [len(problem.scene.targets), *(len(fisher.sections) for fisher in problem.extended)]
+    spans = [problem.point_columns, *problem.extended_columns]
+    targets = np.concatenate([np.tile(phases[own][:count], (own.stop - own.start) // count)
+                              for own, count in zip(spans, counts, strict=True) if count])
     columns = problem.fisher.transmit / np.linalg.norm(problem.fisher.transmit, axis=0)
-    return np.hstack([columns / np.tile(targets, 4), problem.user_channels / users]), users
+    return np.hstack([columns / targets, problem.user_channels / users]), users
