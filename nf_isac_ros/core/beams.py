@@ -159,7 +159,9 @@ def split(problem: Problem, covariance: Complex, user_parts: Complex) -> Reduced
     """
     g = problem.user_channels
     gains = np.einsum('ud,du->u', user_parts.conj(), g).real
-    beams = (user_parts / np.sqrt(np.maximum(gains, np.finfo(float).tiny))[:, None]).T
+    # A solver that broke down may leave a user less than nothing.
+    heard = gains > np.finfo(float).tiny
+    beams = (user_parts * (heard / np.sqrt(np.where(heard, gains, 1.0)))[:, None]).T
     return ReducedBeams(beams, factor(covariance - beams @ beams.conj().T))
 
 

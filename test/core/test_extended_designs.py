@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scenes import planar
 
+from nf_isac_ros.core.beams import split
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings, solve
 from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.core.designs.average import pattern_problem
@@ -453,3 +454,28 @@ def test_the_cycle_designs_for_extended_targets_and_falls_back():
     assert mixed.reason == 'mixed-targets'
     point = DesignCycle(DesignSettings('crb-min', gap=1e-2)).step(mixed_scene())
     assert (point.design, point.quality) == ('crb-min', Quality.OPTIMAL)
+
+
+def test_a_user_that_a_broken_solver_gives_less_than_nothing_gets_no_beam():
+    problem = build_problem(with_users(far_scene(), 2, 10.0))
+    g, d = problem.user_channels, problem.dimension
+    parts = np.stack([g[:, 0], -g[:, 1]])
+    beams = split(problem, np.eye(d), parts)
+    assert beams.communication[:, 0] == pytest.approx(g[:, 0] / np.linalg.norm(g[:, 0]))
+    assert not beams.communication[:, 1].any()
+    np.testing.assert_allclose(beams.covariance, np.eye(d), atol=1e-12)
+
+
+def test_the_last_twentieth_of_a_decibel_relaxes_the_coverage():
+    """Two users without a line of sight, 0.06 dB below what is feasible at all."""
+    array = far_scene().transmit_array
+    channels = [saleh_valenzuela(array, direction, WAVELENGTH, 100.0, 0.0, 4,
+                                 np.random.default_rng([1, 0, 1, user]))
+                for user, direction in enumerate(np.deg2rad([-60.0, -30.0]))]
+    scene = replace(far_scene(direction=0.0), options=FAR, users=tuple(
+        User(f'u{i}', 0.0, channel=channel) for i, channel in enumerate(channels)))
+    limit = build_problem(scene).max_common_sinr_scale_db
+    found = run(replace(scene, users=tuple(
+        replace(user, min_sinr_db=limit - 0.06) for user in scene.users)))
+    check(found)
+    assert found.reason == 'coverage-relaxed' and 2.0 < found.coverage_ratio < 4.0
