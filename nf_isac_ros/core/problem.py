@@ -146,6 +146,9 @@ class Problem:
     unlocated : tuple of str
         Extended targets whose centre cannot be estimated: the objective has their direction, or
         what else `ExtendedOptions` says, instead.
+    singular : SceneError or None
+        Why no covariance at all can locate the point targets; None if one can. Designs whose
+        objective is a bound raise it, `require_bounds`; the others need no bound.
     sigma_points : tuple of SigmaPoint
         If the objective is an average over where the targets may be; see core/region.py.
 
@@ -166,6 +169,7 @@ class Problem:
     selection: Real
     rows: Rows | None = None
     unlocated: tuple[str, ...] = ()
+    singular: SceneError | None = None
     sigma_points: tuple[SigmaPoint, ...] = ()
 
     @property
@@ -276,6 +280,11 @@ class Problem:
             fisher=self.fisher.with_transmit(left @ self.fisher.transmit),
             rows=None if self.rows is None else self.rows.in_coordinates(basis)), basis
 
+    def require_bounds(self) -> None:
+        """Raise SceneError, 'not-localisable', if no covariance can locate the point targets."""
+        if self.singular is not None:
+            raise self.singular
+
     def objective(self, covariance: Complex) -> float:
         """Weighted sum of position bounds of S, shape (d, d) [m^2]; infinite if singular."""
         inverse = jacobi_inverse(self.fisher.of_covariance(covariance))
@@ -299,8 +308,7 @@ def build_problem(scene: Scene) -> Problem:
     Raises
     ------
     SceneError
-        If a body lies on an antenna, a channel is zero, a reflection coefficient is zero, or no
-        covariance at all can locate the targets.
+        If a body lies on an antenna, a channel is zero, or a reflection coefficient is zero.
 
     Notes
     -----
@@ -341,8 +349,15 @@ def build_problem(scene: Scene) -> Problem:
                       for user in scene.users])
     blocks: list[tuple[InformationMap, Real]] = []
     unlocated: list[str] = []
+    singular: SceneError | None = None
     if targets or not extended:
-        blocks.append(scaled_block(full_fisher, space.coordinates[:, n_users:end], scene))
+        located = space.coordinates[:, n_users:end]
+        try:
+            blocks.append(scaled_block(full_fisher, located, scene))
+        except SceneError as error:
+            singular = error
+            blocks.append((replace(full_fisher, transmit=located * np.sqrt(radio.power)),
+                           np.zeros((5 * len(targets), 3 * len(targets)))))
     for body, fisher, place in zip(scene.extended, extended, places, strict=True):
         coordinates = space.coordinates[:, place] * np.sqrt(radio.power)
         try:
@@ -359,7 +374,7 @@ def build_problem(scene: Scene) -> Problem:
         extended=extended, basis=space.basis, user_channels=reduced, noise_power=noise,
         user_noise=noise / (radio.power * powers),
         sinr=10 ** (np.array([user.min_sinr_db for user in scene.users]) / 10),
-        fisher=information, selection=selection, unlocated=tuple(unlocated))
+        fisher=information, selection=selection, unlocated=tuple(unlocated), singular=singular)
 
 
 def conditioned_block(fisher: ExtendedFisher, coordinates: Complex,

@@ -307,6 +307,10 @@ def _points(problem: Problem, design: Design, thresholds: Real, gap: float,
             solution = evaluate(at, design, outcome, gap)
             if solution.quality is Quality.OPTIMAL:
                 status = PointStatus.OPTIMAL
+            elif design.name == 'isotropic':
+                # Nothing to optimise; what reaches neither target nor user costs power, too.
+                solution, status = replace(
+                    solution, power=solution.power_limit), PointStatus.OPTIMAL
         except UnsuitableDesignError:
             # At no point of the sweep will it do better.
             raise

@@ -280,9 +280,26 @@ def test_zero_reflection_is_refused():
 def test_a_line_of_antennas_cannot_locate_in_space():
     line = planar(1, 16)
     scene = Scene(line, line, radio(), (PointTarget('t', np.array([0.2, 0.1, 1.0])),))
-    with pytest.raises(SceneError, match='cannot be estimated') as caught:
-        build_problem(scene)
-    assert (caught.value.reason, caught.value.body) == ('not-localisable', 't')
+    for name in ('crb-min', 'crb-min-full', 'crb-min-region', 'zero-forcing', 'users-first',
+                 'sensing-only'):
+        with pytest.raises(SceneError, match='cannot be estimated') as caught:
+            DESIGNS[name].solve(build_problem(scene), 1e-6, None)
+        assert (caught.value.reason, caught.value.body) == ('not-localisable', 't')
+
+
+@pytest.mark.parametrize('name', ['max-min-illumination', 'max-min-echo', 'isotropic'])
+def test_what_needs_no_bound_does_without(name):
+    line = planar(1, 16)
+    scene = Scene(line, line, radio(), (PointTarget('t', np.array([0.2, 0.1, 1.0]), 2.0),))
+    solution = solve(build_problem(scene), DESIGNS[name], 1e-6, None)
+    distances = np.linalg.norm(scene.targets[0].position - line.positions, axis=1)
+    # |v|^2 of all elements, with the whole power in phase or evenly from each of them.
+    gain = float(np.sum((WAVELENGTH / (4 * np.pi * distances)) ** 2))
+    target, = solution.targets
+    assert target.illumination == pytest.approx(
+        0.01 * (gain / 16 if name == 'isotropic' else gain), rel=1e-6)
+    assert target.echo_power == pytest.approx(4 * gain * target.illumination, rel=1e-9)
+    assert np.isinf(solution.sum_crb) and np.isinf(solution.isotropic_sum_crb)
 
 
 def test_the_second_of_two_targets_at_one_place_is_named():
@@ -290,7 +307,7 @@ def test_the_second_of_two_targets_at_one_place_is_named():
     here = scene.targets[0].position
     doubled = replace(scene, targets=(*scene.targets, PointTarget('twin', here)))
     with pytest.raises(SceneError, match='cannot be estimated.*beside') as caught:
-        build_problem(doubled)
+        design(doubled)
     assert caught.value.body == 'twin'
 
 

@@ -138,7 +138,9 @@ def test_other_designs_are_swept_too():
         assert point.solution.design == name
     # What promises no SINR cannot be infeasible.
     (point,) = sweep(scene, DESIGNS['isotropic'], common_thresholds(scene, [90.0]))
-    assert point.solution is not None
+    assert point.status is PointStatus.OPTIMAL
+    assert point.solution.power == scene.radio.power
+    assert point.solution.sum_crb == pytest.approx(point.solution.isotropic_sum_crb, rel=1e-9)
 
 
 @pytest.mark.parametrize('change, thresholds, reason', [

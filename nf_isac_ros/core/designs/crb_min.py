@@ -67,6 +67,7 @@ class WarmStarted:
 
     def __call__(self, problem: Problem, gap: float, budget: float | None = None) -> Outcome:
         """Solve a problem; arguments, result and errors as for `solve`."""
+        problem.require_bounds()
         if problem.unlocated:
             raise UnsuitableDesignError(
                 f'targets: the centre of {list(problem.unlocated)} cannot be estimated; must be '

@@ -61,6 +61,7 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
             f'transmit_array: has {n_elements} elements; must have at most {MAX_ELEMENTS} for '
             f'{DESIGN.name}', 'too-many-elements')
     require_point_targets(problem, DESIGN.name)
+    problem.require_bounds()
     if problem.least_power is None:
         raise InfeasibleError(problem.max_common_sinr_scale_db)
     tolerance = TOLERANCE * gap

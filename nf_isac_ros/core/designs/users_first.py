@@ -32,6 +32,7 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
         If the SINRs cannot be met.
 
     """
+    problem.require_bounds()
     beams = repair(problem, users_first_beams(problem))
     weights = tangent_weights(problem, beams.covariance) if problem.scene.senses else None
     bound = np.nan if weights is None else crb_bound(

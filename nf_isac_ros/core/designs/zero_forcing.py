@@ -152,6 +152,7 @@ class ZeroForcing:
             If they cannot be met by zero forcing.
 
         """
+        problem.require_bounds()
         deadline = np.inf if budget is None else time.perf_counter() + budget
         task, bodies, frame = make_task(problem), _bodies(problem), _frame(problem)
         past = self._past
