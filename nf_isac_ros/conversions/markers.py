@@ -25,6 +25,7 @@ from nf_isac_msgs.msg import (
     UserStatus,
 )
 from nf_isac_ros.core.arrays import AntennaArray
+from nf_isac_ros.core.extended.outline import Outline
 
 Vector = NDArray[np.float64]
 
@@ -37,6 +38,8 @@ MISSED_COLOUR = (0.902, 0.624, 0.0)
 ARRAY_COLOUR = (0.45, 0.45, 0.45)
 TRUTH_COLOUR = (0.75, 0.75, 0.75)
 TEXT_COLOUR = (0.95, 0.95, 0.95)
+# Neighbouring sections of an outline, so that they can be told apart.
+SECTION_COLOURS = ((0.941, 0.894, 0.259), (0.902, 0.624, 0.0))
 
 # An array is drawn with at most so many of its elements: a marker of 16384 points takes longer
 # to send than the rest of the scene together.
@@ -209,6 +212,42 @@ def body_markers(bodies: Iterable[BodyView], role: str, ids: MarkerIds, style: S
     return markers
 
 
+def outline_markers(outlines: Iterable[tuple[str, Vector, Outline]], ids: MarkerIds, style: Style,
+                    stamp: Time) -> list[Marker]:
+    """
+    Draw outlines of extended targets, and thick upon them the sections that the array sees.
+
+    Parameters
+    ----------
+    outlines : iterable of (str, ndarray, Outline)
+        Id, and position of the centre in the world frame, shape (3,) [m].
+    ids : MarkerIds
+    style : Style
+    stamp : Time
+
+    """
+    markers = []
+    for name, centre, drawn in outlines:
+        loop = _marker('targets/outlines', ids.number('targets/outlines', name),
+                       Marker.LINE_STRIP, style, stamp, TARGET_COLOUR, 0.8)
+        loop.scale.x = 0.06 * style.body_size
+        loop.points = _points(centre + drawn.loop)
+        markers.append(loop)
+        if not len(drawn.sections):
+            continue
+        seen = _marker('targets/sections', ids.number('targets/sections', name),
+                       Marker.LINE_LIST, style, stamp, TARGET_COLOUR)
+        seen.scale.x = 0.25 * style.body_size
+        # A line list takes points by twos.
+        pairs = np.stack([drawn.sections[:, :-1], drawn.sections[:, 1:]], axis=2)
+        seen.points = _points(centre + pairs.reshape(-1, 3))
+        colours = [_colour(colour) for colour in SECTION_COLOURS]
+        seen.colors = [colours[k % len(colours)] for k in range(len(pairs))
+                       for _ in range(2 * pairs.shape[1])]
+        markers.append(seen)
+    return markers
+
+
 def truth_markers(positions: Iterable[tuple[str, Vector]], role: str, ids: MarkerIds,
                   style: Style, stamp: Time) -> list[Marker]:
     """Draw where bodies truly are: small grey cubes."""
@@ -324,6 +363,8 @@ class MarkerScene:
     tracked, truth : dict
         Position by (role, id), where role is `targets` or `users`: as the designer is told, and
         as it is. Whoever fills them in takes out what is too old.
+    outlines : dict
+        Outline by the id of the target, of extended targets.
 
     """
 
@@ -335,6 +376,7 @@ class MarkerScene:
         self.radio: RadioStatus | None = None
         self.tracked: dict[tuple[str, str], Vector] = {}
         self.truth: dict[tuple[str, str], Vector] = {}
+        self.outlines: dict[str, Outline] = {}
         self._arrays = arrays
         self._ids = MarkerIds()
         self._static: list[Marker] = []
@@ -373,6 +415,8 @@ class MarkerScene:
         text, transmitting = radio_text(self.radio)
         return ids.with_deletions([
             *body_markers(targets, 'targets', ids, style, stamp),
+            *outline_markers(((view.id, view.position, self.outlines[view.id])
+                              for view in targets if view.id in self.outlines), ids, style, stamp),
             *body_markers(users, 'users', ids, style, stamp),
             *bound_markers(bounds, ids, style, stamp),
             *beam_markers(origin, beams, ids, style, stamp),
@@ -448,7 +492,11 @@ def bound_text(entry: CrbEntry, bound: BoundView) -> str:
     text = f'{entry.id}\n{length_text(math.sqrt(max(entry.crb, 0.0)))}'
     if math.isfinite(entry.isotropic_crb) and entry.isotropic_crb >= 0:
         text += f' (isotropic {length_text(math.sqrt(entry.isotropic_crb))})'
-    return text
+    variances = dict(zip(entry.parameters, entry.covariance[::len(entry.parameters) + 1],
+                         strict=True))
+    angles = [f'{name} {angle_text(math.sqrt(variances[name]))}'
+              for name in ('direction', 'orientation') if variances.get(name, -1.0) >= 0]
+    return '\n'.join([text, ', '.join(angles)]) if angles else text
 
 
 def sinr_text(name: str, designed: UserStatus | None, seen_db: float, served: bool) -> str:
@@ -484,6 +532,16 @@ def length_text(metres: float) -> str:
         if metres >= factor:
             return f'{metres / factor:.3g} {unit}'
     return f'{metres * 1e6:.3g} µm'
+
+
+def angle_text(radians: float) -> str:
+    """Angle with three digits and a unit that suits it."""
+    if math.isinf(radians):
+        return 'not identifiable'
+    for factor, unit in ((1.0, 'rad'), (1e-3, 'mrad')):
+        if radians >= factor:
+            return f'{radians / factor:.3g} {unit}'
+    return f'{radians * 1e6:.3g} µrad'
 
 
 def pattern_cloud(points: Vector, level: Vector, frame: str, stamp: Time) -> PointCloud2:

@@ -21,7 +21,13 @@ from nf_isac_ros.core.scene import (
     User,
 )
 from nf_isac_ros.core.solution import Quality, Solution, UserReport
-from nf_isac_ros.core.tracking import KnownChannel, PredictedBody, Role, TrackState
+from nf_isac_ros.core.tracking import (
+    KnownChannel,
+    PoseSample,
+    PredictedBody,
+    Role,
+    TrackState,
+)
 
 # A target that neither message nor configuration gives a coefficient.
 DEFAULT_REFLECTION = 1.0 + 0.0j
@@ -177,7 +183,7 @@ def plan_scene(testbed: Testbed, bodies: Sequence[PredictedBody],
             users[body.id] = User(body.id, sinr, position=body.position)
         else:
             settings = configured.get((Role.TARGET.value, body.id))
-            shaped = _extended(body, settings, testbed.contours)
+            shaped = extended_target(body, settings, testbed.contours)
             if shaped is None:
                 targets.append(_point(body, settings))
                 as_points |= body.kind == 'extended'
@@ -206,9 +212,25 @@ def _point(body: PredictedBody, settings: Any) -> PointTarget:
     return replace(target, weight=settings.weight, coordinate_weights=settings.coordinate_weights)
 
 
-def _extended(body: PredictedBody, settings: Any, contours: Mapping[str, Contour]
-              ) -> ExtendedTarget | None:
-    """Extended target of a body; None for points, and where contour or heading are not known."""
+def extended_target(body: PredictedBody | PoseSample, settings: Any,
+                    contours: Mapping[str, Contour]) -> ExtendedTarget | None:
+    """
+    Extended target of a body.
+
+    Parameters
+    ----------
+    body : PredictedBody or PoseSample
+    settings : object or None
+        The configured body with weight and extended; None: there is none.
+    contours : mapping of str to Contour
+        That the body may name.
+
+    Returns
+    -------
+    ExtendedTarget or None
+        None for points, and where contour or heading are not known.
+
+    """
     if (body.kind != 'extended' or body.contour not in contours
             or body.orientation_xyzw is None):
         return None

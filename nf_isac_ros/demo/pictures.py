@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.beampattern import GridPlane, PatternEvaluator, decibels
+from nf_isac_ros.core.extended.outline import outline
+from nf_isac_ros.core.planning import extended_target
 from nf_isac_ros.demo.runlog import (
     TARGET,
     USER,
@@ -67,6 +69,9 @@ LEVELS = (-10.0, 0.0)   # from here [dB] to the gain of the whole array
 # A large bound is drawn about so large (half axis), as a share of the picture's width.
 ELLIPSE_SHARE = 0.06
 ELLIPSES_PER_TARGET = 8
+# Outlines of an extended target on its way, the last one among them.
+OUTLINES_PER_TARGET = 4
+SECTION_COLOURS = ('#F0E442', '#8C3800')
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def draw_scene(deployment: Deployment, log: RunLog, path: Path) -> None:
         labels.append(_draw_array(axes, array, text, 0.04 * (high[0] - low[0])))
     for (role, name), (_, places) in tracks.items():
         labels += _draw_track(axes, role, name, places, log)
+    outlined = [_draw_outlines(axes, deployment, log, name) for name in log.target_ids]
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
     axes.set_aspect('equal')
@@ -132,7 +138,7 @@ def draw_scene(deployment: Deployment, log: RunLog, path: Path) -> None:
     axes.set_ylabel(f'y in {deployment.world_frame} [m]', fontsize=13)
     axes.tick_params(labelsize=12)
     axes.set_title(', '.join(notes), fontsize=14)
-    _scene_legend(figure, tracks, factor)
+    _scene_legend(figure, tracks, factor, any(outlined))
     figure.draw_without_rendering()
     _place_labels(axes, labels, [places for _, places in tracks.values()])
     figure.savefig(path)
@@ -268,6 +274,34 @@ def _draw_track(axes: Axes, role: str, name: str, places: Vector,
     return [(name, known[-1, :2], colour)]
 
 
+def _draw_outlines(axes: Axes, deployment: Deployment, log: RunLog, name: str) -> bool:
+    """
+    Draw where an extended target was, and the sections that the array sees of it last.
+
+    Returns
+    -------
+    bool
+        Whether there is an outline; there is none of points.
+
+    """
+    poses = [point.extended for point in _path(log, TARGET, name) if point.extended is not None]
+    settings = next((body for body in deployment.bodies
+                     if body.id == name and body.role == TARGET), None)
+    colour, found = _colour(log, TARGET, name), False
+    for index in _spread(len(poses), OUTLINES_PER_TARGET):
+        target = extended_target(poses[index], settings, deployment.contours)
+        if target is None:
+            continue
+        last, found = index == len(poses) - 1, True
+        drawn = outline(target, deployment.transmit_array)
+        axes.plot(*(target.position + drawn.loop)[:, :2].T, color=colour, zorder=5,
+                  linewidth=1.6 if last else 1.0, alpha=1.0 if last else 0.6)
+        for k, section in enumerate(drawn.sections if last else ()):
+            axes.plot(*(target.position + section)[:, :2].T, linewidth=4.0, zorder=6,
+                      color=SECTION_COLOURS[k % 2], solid_capstyle='butt')
+    return found
+
+
 def _draw_array(axes: Axes, array: AntennaArray, text: str,
                 length: float) -> tuple[str, Vector, str]:
     """Draw an array from above, with its boresight; return its label."""
@@ -334,7 +368,8 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     return max(width, 0.0) * max(height, 0.0)
 
 
-def _scene_legend(figure: Figure, tracks: Iterable[tuple[str, str]], factor: float | None) -> None:
+def _scene_legend(figure: Figure, tracks: Iterable[tuple[str, str]], factor: float | None,
+                  outlined: bool) -> None:
     roles = {role for role, _ in tracks}
     handles = []
     if TARGET in roles:
@@ -346,8 +381,12 @@ def _scene_legend(figure: Figure, tracks: Iterable[tuple[str, str]], factor: flo
     if factor is not None:
         handles.append(Patch(facecolor=COLOURS[TARGET][0], alpha=0.4,
                              label=f'Cramér-Rao bound, 1 sigma x {factor:g}'))
+    if outlined:
+        handles.append(Line2D([], [], color=SECTION_COLOURS[0], linewidth=4,
+                              label='sections of its outline that are seen'))
     handles.append(Line2D([], [], color='black', linewidth=6, label='array with boresight'))
-    figure.legend(handles=handles, loc='outside lower center', ncols=len(handles), fontsize=12,
+    columns = len(handles) if len(handles) < 5 else 3
+    figure.legend(handles=handles, loc='outside lower center', ncols=columns, fontsize=12,
                   frameon=False)
 
 
@@ -363,9 +402,7 @@ def _track(log: RunLog, role: str, name: str) -> tuple[Vector, Vector]:
         [m]; NaN where the line has to be broken.
 
     """
-    points: Sequence[PathPoint] = []
-    for paths in (log.truth, log.tracks):
-        points = points or _window(log, paths.get((role, name), []))
+    points = _path(log, role, name)
     if points:
         times = np.array([point.time for point in points])
         places = np.array([point.position for point in points], dtype=float)
@@ -375,6 +412,14 @@ def _track(log: RunLog, role: str, name: str) -> tuple[Vector, Vector]:
         times = np.array([time for time, _ in entries])
         places = np.array([place for _, place in entries], dtype=float).reshape(-1, 3)
     return _broken(times, places)
+
+
+def _path(log: RunLog, role: str, name: str) -> Sequence[PathPoint]:
+    """Path of a body in the window: the truth if it was told, else what the designer was told."""
+    points: Sequence[PathPoint] = []
+    for paths in (log.truth, log.tracks):
+        points = points or _window(log, paths.get((role, name), []))
+    return points
 
 
 def _extent(deployment: Deployment, tracks: Iterable[tuple[Vector, Vector]]) -> tuple[

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.tracking import PoseSample, Role
+
 Vector = NDArray[np.float64]
 ComplexMatrix = NDArray[np.complex128]
 
@@ -25,6 +27,8 @@ OUTCOMES = ('optimal', 'early', 'fallback', 'mute')
 # TrackStatus.STATE_* and ROLE_*
 STATES = ('fresh', 'held', 'dropped')
 ROLES = (TARGET, USER)
+# Track.KIND_EXTENDED
+KIND_EXTENDED = 1
 # CrbEntry.FIELD_*
 FIELDS = ('unknown', 'near', 'far')
 
@@ -167,6 +171,14 @@ class TargetBound:
     illumination: float
     field: str
 
+    def deviation(self, name: str) -> float:
+        """Root of the bound on one of the parameters; NaN if it is not among them."""
+        if name not in self.parameters:
+            return math.nan
+        place = self.parameters.index(name)
+        variance = float(self.covariance[place, place])
+        return math.sqrt(variance) if variance >= 0 else math.nan
+
     @property
     def root_crb(self) -> float:
         """Bound on the root-mean-square position error [m]."""
@@ -300,12 +312,15 @@ class PathPoint:
         Receipt and stamp of the pose [s].
     position : tuple of float
         x, y, z in the world frame [m].
+    extended : PoseSample or None
+        The pose of an extended target; None for points and users.
 
     """
 
     time: float
     stamp: float
     position: tuple[float, float, float]
+    extended: PoseSample | None = None
 
 
 @dataclass
@@ -524,12 +539,22 @@ def _add_radio(log: RunLog, message: Any, time: float) -> None:
         users=_sinrs(message.users)))
 
 
+def _extended_pose(track: Any) -> PoseSample:
+    place, turn = track.pose.pose.position, track.pose.pose.orientation
+    return PoseSample(
+        track.id, Role.TARGET, _seconds(track.header.stamp),
+        np.array([place.x, place.y, place.z], dtype=float),
+        orientation_xyzw=(float(turn.x), float(turn.y), float(turn.z), float(turn.w)),
+        kind='extended', contour=track.contour, size_scale=float(track.size_scale))
+
+
 def _path_reader(paths: str, role: str) -> Callable[[RunLog, Any, float], None]:
     def add(log: RunLog, message: Any, time: float) -> None:
         for track in message.tracks:
             position = track.pose.pose.position
             getattr(log, paths).setdefault((role, track.id), []).append(PathPoint(
-                time, _seconds(track.header.stamp), (position.x, position.y, position.z)))
+                time, _seconds(track.header.stamp), (position.x, position.y, position.z),
+                _extended_pose(track) if track.kind == KIND_EXTENDED else None))
     return add
 
 

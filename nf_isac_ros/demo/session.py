@@ -21,9 +21,9 @@ from nf_isac_ros import __version__
 from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, SCENARIO, Source
 from nf_isac_ros.demo.output import OutputFolder
 from nf_isac_ros.demo.runlog import LIVE_TOPICS, PATH_TOPICS, RunLog
-from nf_isac_ros.demo.summary import Death, RunFacts, summarise, write_json
+from nf_isac_ros.demo.summary import EXTENDED_BOUNDS, Death, RunFacts, summarise, write_json
 from nf_isac_ros.demo.supervisor import Ending, Program, Supervisor, SupervisorError
-from nf_isac_ros.demo.table import Screen, Tally, decibel, length, number
+from nf_isac_ros.demo.table import Screen, Tally, angle, decibel, length, number
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.recording.exceptions import RecordingError
 from nf_isac_ros.recording.reader import Recording
@@ -405,4 +405,6 @@ def _report_numbers(say: Callable[[str], None], summary: dict[str, Any]) -> None
             f'{decibel(user["seen_sinr_db"]["p05"])} (5 %)')
     for target in summary['targets']:
         say(f'target {target["id"]}: root-CRB median {length(target["root_crb_m"]["p50"])}, '
-            f'isotropic {length(target["isotropic_root_crb_m"]["p50"])}')
+            f'isotropic {length(target["isotropic_root_crb_m"]["p50"])}'
+            + ''.join(f', {name} {(length if name == "range" else angle)(target[key]["p50"])}'
+                      for name, key in EXTENDED_BOUNDS.items() if key in target))

@@ -27,6 +27,9 @@ POWER_TOLERANCE = 1e-6
 SETTLING = 1.0
 # Share of the designs after that which must have been applied.
 APPLIED_SHARE = 0.9
+# Bounds that extended targets have besides that of the position, and their keys.
+EXTENDED_BOUNDS = {'range': 'range_bound_m', 'direction': 'direction_bound_rad',
+                   'orientation': 'orientation_bound_rad'}
 # A design that arrived so shortly before the end may be missing in the last radio status [s].
 STATUS_DELAY = 0.1
 
@@ -363,6 +366,9 @@ def _target_row(target_id: str, cycles: Sequence[DesignRecord], log: RunLog) -> 
         'illumination_w': percentiles((entry.illumination for entry in entries), 50)['p50'],
         'near_field_share': (sum(entry.field == 'near' for entry in entries) / len(entries)
                              if entries else math.nan),
+        **{key: percentiles((entry.deviation(name) for entry in entries), 50, 90, 99)
+           for name, key in EXTENDED_BOUNDS.items()
+           if any(name in entry.parameters for entry in entries)},
         'cycles': _state_counts('target', target_id, cycles),
     }
 

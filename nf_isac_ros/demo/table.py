@@ -192,6 +192,18 @@ def length(metres: float) -> str:
     return f'{metres:.3g} m'
 
 
+def angle(radians: float) -> str:
+    """Write an angle with a unit that suits it."""
+    if math.isnan(radians):
+        return '-'
+    if math.isinf(radians):
+        return 'not identifiable'
+    for limit, factor, unit in ((1e-3, 1e6, 'µrad'), (1.0, 1e3, 'mrad')):
+        if radians < limit:
+            return f'{radians * factor:.3g} {unit}'
+    return f'{radians:.3g} rad'
+
+
 def decibel(value: float) -> str:
     """Write a ratio in dB; a dash for one that is not known."""
     return f'{value:.2f} dB' if math.isfinite(value) else '-'
@@ -357,6 +369,12 @@ def _targets(shot: Snapshot) -> RenderableType:
             0 < target.crb < math.inf and 0 < target.isotropic_crb < math.inf) else math.nan
         table.add_row(target_id, length(target.root_crb), length(target.isotropic_root_crb),
                       number(gain, '.1f', ' dB'), _pose(bodies.get(target_id)))
+        if 'direction' in target.parameters:
+            # Of extended targets; the columns are those of a position.
+            known = [f'{name} {angle(target.deviation(name))}'
+                     for name in ('direction', 'orientation') if name in target.parameters]
+            table.add_row(*(Text(text, style='dim') for text in (
+                '', *known, *[''] * (4 - len(known)))))
     if not table.row_count:
         table.add_row(Text('none', style='dim'), '', '', '', '')
     return table

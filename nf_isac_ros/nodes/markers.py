@@ -38,6 +38,8 @@ from nf_isac_ros.conversions.markers import MarkerScene, Style, pattern_cloud
 from nf_isac_ros.conversions.matrices import unpack
 from nf_isac_ros.core.beampattern import GridPlane, PatternEvaluator, decibels
 from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.extended.outline import Outline, outline
+from nf_isac_ros.core.planning import extended_target
 from nf_isac_ros.core.tracking import PoseSample, Role
 from nf_isac_ros.files.deployment import load_deployment
 from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
@@ -254,7 +256,7 @@ class Markers(Node):
             self._poses.append(PoseInput(
                 'tracked', Inbox(topic, message_class(type_name), TRACKS),
                 partial(adapter_for(type_name), bodies=group, world_frame=frame)))
-        self._heard: dict[tuple[str, str, str], tuple[float, Vector]] = {}
+        self._heard: dict[tuple[str, str, str], tuple[float, PoseSample]] = {}
         self._beams: Beamformer | None = None
         self._lease: Lease | None = None
         self._listening = False
@@ -318,14 +320,28 @@ class Markers(Node):
                     continue
                 for sample in samples:
                     key = (poses.source, f'{sample.role.value}s', sample.id)
-                    self._heard[key] = (poses.inbox.received, sample.position)
+                    self._heard[key] = (poses.inbox.received, sample)
         self._heard = {key: entry for key, entry in self._heard.items() if entry[0] > oldest}
         scene.truth = self._positions('truth')
         scene.tracked = {**scene.truth, **self._positions('tracked')}
+        scene.outlines = {**self._outlines('truth'), **self._outlines('tracked')}
 
     def _positions(self, source: str) -> dict[tuple[str, str], Vector]:
-        return {(role, name): position
-                for (kind, role, name), (_, position) in self._heard.items() if kind == source}
+        return {(role, name): sample.position
+                for (kind, role, name), (_, sample) in self._heard.items() if kind == source}
+
+    def _outlines(self, source: str) -> dict[str, Outline]:
+        """Outlines of the extended targets of known contour and heading, by id."""
+        configured = {body.id: body for body in self._deployment.bodies
+                      if body.role == Role.TARGET.value}
+        outlines = {}
+        for (kind, _, name), (_, sample) in self._heard.items():
+            if kind != source or sample.role is not Role.TARGET:
+                continue
+            target = extended_target(sample, configured.get(name), self._deployment.contours)
+            if target is not None:
+                outlines[name] = outline(target, self._deployment.transmit_array)
+        return outlines
 
     def _live(self, now: Time) -> bool:
         return self._lease is not None and self._lease.held(now.nanoseconds)

@@ -85,6 +85,6 @@ def bounds(time: float, sequence: int, entries: list[Message]) -> Message:
 
 def tracks(time: float, **positions: tuple[float, float, float]) -> Message:
     return Message(header=header(time), tracks=[
-        Message(header=header(time), id=body_id, pose=Message(pose=Message(
-            position=Message(x=x, y=y, z=z))))
+        Message(header=header(time), id=body_id, kind=0, contour='', size_scale=1.0,
+                pose=Message(pose=Message(position=Message(x=x, y=y, z=z))))
         for body_id, (x, y, z) in positions.items()])

@@ -16,15 +16,17 @@ RECORDINGS = ROOT.parent / 'shared' / 'data' / 'recordings'
 # Distances from the array between which all bodies stay [m], from the papers of the data sets.
 DISTANCES = {'mrclam7_5robots_vicon': (2.0, 8.0),
              'citr_bidirection_normal_driving_01': (5.0, 22.0)}
+# Ending of the names of further configurations of a recording.
+VARIANT = '_extended'
 
 
 def test_every_config_has_its_distances():
-    assert {path.stem for path in CONFIGS} == DISTANCES.keys()
+    assert {path.stem.removesuffix(VARIANT) for path in CONFIGS} == DISTANCES.keys()
 
 
 @pytest.mark.parametrize('config', CONFIGS, ids=lambda path: path.stem)
 def test_all_bodies_are_in_the_recording_and_in_front_of_the_array(config):
-    bag = RECORDINGS / config.stem
+    bag = RECORDINGS / config.stem.removesuffix(VARIANT)
     if not bag.is_dir():
         pytest.skip(f'{bag} is not there')
     deployment = load_deployment(config)
@@ -37,13 +39,27 @@ def test_all_bodies_are_in_the_recording_and_in_front_of_the_array(config):
     assert not report.rejected
     assert len(report.trajectories) == len(deployment.bodies)
     array = deployment.transmit_array
-    nearest, farthest = DISTANCES[config.stem]
+    nearest, farthest = DISTANCES[bag.name]
     for trajectory in report.trajectories.values():
         inside = array.pose.to_inner(trajectory.positions)
         distance = np.linalg.norm(inside, axis=1)
         assert nearest < distance.min()
         assert distance.max() < farthest
         assert (inside[:, 2] > 0.5 * distance).all(), 'within 60 degrees of the boresight'
+
+
+def test_the_extended_variant_differs_in_the_target_only():
+    folder = ROOT / 'config' / 'recordings'
+    name = 'citr_bidirection_normal_driving_01'
+    point, extended = (load_deployment(folder / f'{name}{end}.yaml') for end in ('', VARIANT))
+    assert extended.radio.power == point.radio.power
+    assert extended.transmit_array.same_elements(point.transmit_array)
+    assert [(body.id, body.topic, body.min_sinr_db) for body in extended.bodies] == [
+        (body.id, body.topic, body.min_sinr_db) for body in point.bodies]
+    target, = (body for body in extended.bodies if body.role == 'target')
+    assert (target.kind, target.contour, target.extended.model) == (
+        'extended', 'vehicle', 'near-field')
+    assert target.contour in extended.contours
 
 
 def test_odometry_velocities_agree_with_the_positions_on_the_whole():
