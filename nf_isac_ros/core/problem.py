@@ -250,7 +250,7 @@ class Problem:
         ----------
         tolerance : float
             Singular values of the unit columns of `fisher.transmit`, off the users' channels,
-            that are smaller are left out.
+            that are smaller are left out; beside extended targets nothing of points is.
         usual : int or None
             Dimension to keep to where that is about the same, so that one problem is like the
             one before.
@@ -266,11 +266,17 @@ class Problem:
         rank = int(np.count_nonzero(np.abs(self.user_channels).sum(axis=1)))
         norms = np.linalg.norm(self.fisher.transmit, axis=0)
         rest = self.fisher.transmit[rank:] / np.where(norms > 0, norms, 1.0)
-        vectors, values, _ = np.linalg.svd(rest, full_matrices=False)
-        count = int(np.count_nonzero(values > tolerance))
-        if usual is not None and abs(rank + count - usual) <= USUAL_MARGIN:
-            count = min(max(usual - rank, 1), len(values))
-        kept = vectors[:, :count]
+        # Ranges of points rest on directions that have next to nothing in their columns.
+        first = 4 * len(self.scene.targets) if self.extended else 0
+        n_points = min(first, len(rest))
+        turned, _ = np.linalg.qr(rest[:, :first], mode='complete')
+        others = turned[:, n_points:]
+        vectors, values, _ = np.linalg.svd(
+            others.conj().T @ rest[:, first:], full_matrices=False)
+        count, always = int(np.count_nonzero(values > tolerance)), rank + n_points
+        if usual is not None and abs(always + count - usual) <= USUAL_MARGIN:
+            count = min(max(usual - always, 0), len(values))
+        kept = np.hstack([turned[:, :n_points], others @ vectors[:, :count]])
         basis = np.zeros((self.dimension, rank + kept.shape[1]), dtype=complex)
         basis[:rank, :rank] = np.eye(rank)
         basis[rank:, rank:] = kept
