@@ -1,1 +1,1 @@
-"""Figures of the near-field paper, made anew: one module per figure, one panel per picture."""
+"""Figures of both papers, made anew: one module per figure, one panel per picture."""

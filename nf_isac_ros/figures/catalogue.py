@@ -11,13 +11,21 @@ from nf_isac_ros.figures.errors import FigureError
 if TYPE_CHECKING:
     from nf_isac_ros.figures.panels import Figure
 
-# Figure -> its module and its panels.
+# Figure -> its module and its panels: fig3.. of the near-field paper, et3.. of the paper on
+# extended targets.
 MODULES = {
     'fig3': ('nf_isac_ros.figures.fig3_collocated', 'abcdefg'),
     'fig4': ('nf_isac_ros.figures.fig4_separated', 'abcd'),
     'fig5': ('nf_isac_ros.figures.fig5_scattered', 'abcd'),
     'fig6': ('nf_isac_ros.figures.fig6_several', 'abcdefghijkl'),
     'fig7': ('nf_isac_ros.figures.fig7_complexity', 'ab'),
+    'et3': ('nf_isac_ros.figures.et3_bounds', 'abc'),
+    'et4': ('nf_isac_ros.figures.et4_vehicle', 'ab'),
+    'et5': ('nf_isac_ros.figures.et5_uav', 'ab'),
+    'et6': ('nf_isac_ros.figures.et6_estimates', 'ab'),
+    'et7': ('nf_isac_ros.figures.et7_patterns', 'ab'),
+    'et8': ('nf_isac_ros.figures.et8_users', 'a'),
+    'et9': ('nf_isac_ros.figures.et9_zero_forcing', 'abc'),
 }
 
 
@@ -33,12 +41,12 @@ def panels(names: Sequence[str]) -> dict[str, str]:
     Parameters
     ----------
     names : sequence of str
-        'all', a figure ('fig3') or a panel ('fig3b').
+        'all', a figure ('fig3', 'et3') or a panel ('fig3b').
 
     Returns
     -------
     dict of str to str
-        Figure -> its panels that are wanted, in the order of the paper.
+        Figure -> its panels that are wanted, in the order of the papers.
 
     Raises
     ------

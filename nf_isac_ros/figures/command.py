@@ -12,7 +12,7 @@ from nf_isac_ros.figures import catalogue
 from nf_isac_ros.figures.errors import FigureError
 
 if TYPE_CHECKING:
-    from nf_isac_ros.figures.parameters import Common
+    from nf_isac_ros.figures.parameters import Settings
     from nf_isac_ros.figures.session import Job
     from nf_isac_ros.figures.sweep import Runner
 
@@ -24,15 +24,15 @@ EXIT_INFEASIBLE = 3
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    describe(commands.add_parser('figures', help="make the near-field paper's figures anew"))
+    describe(commands.add_parser('figures', help='make the figures of both papers anew'))
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add what the command understands to a parser."""
     parser.description = (
-        'Computes figures of the near-field paper and writes a table (CSV) and a picture (PNG, '
-        'SVG) of each panel. Exit codes: 0 made, 1 a computation failed, 2 bad input, 3 an SINR '
-        'that a beam pattern is to be of cannot be met.')
+        'Computes figures of the papers on near-field ISAC and on extended targets, and writes a '
+        'table (CSV) and a picture (PNG, SVG) of each panel. Exit codes: 0 made, 1 a computation '
+        'failed, 2 bad input, 3 an SINR that a beam pattern is to be of cannot be met.')
     parser.add_argument('names', nargs='*', metavar='NAME', help=f'{catalogue.allowed()}')
     parser.add_argument('--out', type=Path, default=Path('out/figures'), metavar='DIR',
                         help='folder of the results (default: %(default)s)')
@@ -89,7 +89,7 @@ def _report(line: str, code: int) -> int:
     return code
 
 
-def _parameters(wanted: dict[str, str], settings: Sequence[str]) -> dict[str, Common]:
+def _parameters(wanted: dict[str, str], settings: Sequence[str]) -> dict[str, Settings]:
     """Parameters of each figure; FigureError if a setting fits none of them."""
     from nf_isac_ros.figures.parameters import changed, describe, split_settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.figures.parameters import Common
+from nf_isac_ros.figures.parameters import Settings
 
 # The processes of a sweep draw nothing, and need not wait for matplotlib.
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Figure:
     """
 
     title: str
-    parameters: type[Common]
+    parameters: type[Settings]
     panels: Mapping[str, Panel]
 
 

@@ -20,9 +20,16 @@ POSITIVE = 1e-300
 
 
 @dataclass(frozen=True)
-class Common:
+class Settings:
+    """What can be changed of every figure."""
+
+    gap: float = parameter(1e-6, 'certified relative gap of every design', 1e-12, 0.1)
+
+
+@dataclass(frozen=True)
+class Common(Settings):
     """
-    What all figures share.
+    What the figures of the near-field paper share.
 
     The paper takes c = 3e8 m/s, which its printed lengths follow from, and does not give L.
     """
@@ -35,7 +42,6 @@ class Common:
         -50.0, 'noise power at a receive element [dBm]', -300, 300)
     symbols: int = parameter(100, 'symbols per sensing period L; bounds scale as 1 / L', 1, 10**9)
     depth_m: float = parameter(2.47, 'distance D_z of the two arrays [m]', POSITIVE)
-    gap: float = parameter(1e-6, 'certified relative gap of every design', 1e-12, 0.1)
 
     @property
     def wavelength(self) -> float:
@@ -54,25 +60,25 @@ class Planar(Common):
     view_m: float = parameter(0.6, 'beam patterns reach from -view_m to view_m in y [m]', POSITIVE)
 
 
-def describe(kind: type[Common]) -> Iterator[tuple[str, object, str]]:
+def describe(kind: type[Settings]) -> Iterator[tuple[str, object, str]]:
     """Yield name, default and description of each parameter."""
     for item in fields(kind):
         yield item.name, item.default, item.metadata['text']
 
 
-def changed(defaults: Common, settings: Iterable[tuple[str, str]]) -> Common:
+def changed(defaults: Settings, settings: Iterable[tuple[str, str]]) -> Settings:
     """
     Change parameters.
 
     Parameters
     ----------
-    defaults : Common
+    defaults : Settings
     settings : iterable of (str, str)
         Names and values as text; names that these parameters do not have are passed over.
 
     Returns
     -------
-    Common
+    Settings
 
     Raises
     ------

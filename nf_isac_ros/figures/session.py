@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nf_isac_ros.figures import catalogue
 from nf_isac_ros.figures.panels import Panel, Table, Task, stacked
-from nf_isac_ros.figures.parameters import Common
+from nf_isac_ros.figures.parameters import Settings
 from nf_isac_ros.figures.style import new_figure, save
 from nf_isac_ros.figures.sweep import Runner
 
@@ -22,11 +22,11 @@ class Job:
 
     name: str
     panel: Panel
-    parameters: Common
+    parameters: Settings
     tasks: tuple[Task, ...]
 
 
-def jobs(wanted: Mapping[str, str], parameters: Mapping[str, Common]) -> list[Job]:
+def jobs(wanted: Mapping[str, str], parameters: Mapping[str, Settings]) -> list[Job]:
     """
     List the panels that are to be made, and their tasks.
 
@@ -34,7 +34,7 @@ def jobs(wanted: Mapping[str, str], parameters: Mapping[str, Common]) -> list[Jo
     ----------
     wanted : mapping of str to str
         Figure -> letters of its panels.
-    parameters : mapping of str to Common
+    parameters : mapping of str to Settings
         By figure.
 
     Returns

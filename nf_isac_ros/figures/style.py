@@ -45,6 +45,11 @@ LOOKS = {
     'sinr-max': Look('SINR-max', '#0072B2', 'D', '--'),
     'isotropic': Look('isotropic', '#777777', 'v', ':'),
     'sensing-only': Look('CRB-min without users', '#000000', '', ':'),
+    'extended-crb-min': Look('CRB-min', '#D55E00', 'o'),
+    'extended-zero-forcing': Look('zero forcing', '#0072B2', 'D', phase=0.5),
+    'extended-zero-forcing-sets': Look('zero forcing, best set', '#56B4E9', 'v', '--'),
+    'average': Look('Average', '#009E73', '^', phase=0.3),
+    'average-null': Look('Average-Null', '#CC79A7', 's', phase=0.6),
 }
 RED, BLUE = '#D55E00', '#0072B2'
 

@@ -230,7 +230,7 @@ def tiny(tmp_path_factory):
 
 
 PANELS = [f'{name}{letter}' for name, (_, letters) in catalogue.MODULES.items()
-          for letter in letters]
+          for letter in letters if name.startswith('fig')]
 
 
 @pytest.mark.parametrize('panel', PANELS)
@@ -389,8 +389,10 @@ def test_one_task_starts_no_process():
 def test_page_shows_every_panel_once_and_small():
     text = (DOCS / 'figures.md').read_text(encoding='utf-8')
     shown = re.findall(r'<img src="(images/figures/\w+\.png)"', text)
-    assert sorted(shown) == sorted(f'images/figures/{panel}.png' for panel in PANELS)
+    panels = [f'{name}{letter}' for name, (_, letters) in catalogue.MODULES.items()
+              for letter in letters]
+    assert sorted(shown) == sorted(f'images/figures/{panel}.png' for panel in panels)
     for path in shown:
         assert 1000 < (DOCS / path).stat().st_size < 100_000, path
     assert sorted(path.name for path in (DOCS / 'images' / 'figures').iterdir()) == sorted(
-        f'{panel}.png' for panel in PANELS)
+        f'{panel}.png' for panel in panels)
