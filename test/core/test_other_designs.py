@@ -31,7 +31,9 @@ def small(seed, n_targets, n_users, shape):
 # Without the reduction.
 
 @pytest.mark.parametrize('seed, n_targets, n_users, shape', [
-    (0, 1, 1, (3, 3)), (1, 1, 2, (3, 4)), (2, 2, 1, (3, 5)), (4, 1, 0, (3, 6))])
+    (0, 1, 1, (3, 3)), (1, 1, 2, (3, 4)), (2, 2, 1, (3, 5)), (4, 1, 0, (3, 6)),
+    # As few elements as can be, and fewer of them than bodies.
+    (5, 1, 1, (1, 1)), (6, 2, 2, (1, 3))])
 def test_reduced_designs_equal_the_unreduced_ones(seed, n_targets, n_users, shape):
     scene = small(seed, n_targets, n_users, shape)
     full, reduced = design(scene, 'crb-min-full'), design(scene, 'crb-min', 1e-8)

@@ -202,9 +202,10 @@ def _least_bounds(problem: Problem, channels: Complex, information: InformationM
     program = _Transmission(channels, problem)
     n, n_parameters = len(channels), len(problem.selection)
     row, column = upper_triangle(n)
-    coordinates = cp.hstack([
-        cp.real(cp.diag(program.total)), np.sqrt(2) * cp.real(program.total)[row, column],
-        np.sqrt(2) * cp.imag(program.total)[row, column]])
+    real, imaginary = cp.real(program.total), cp.imag(program.total)
+    # Not cp.diag, which makes a matrix of what has one entry, and no parts that are empty.
+    coordinates = cp.hstack([real[np.arange(n), np.arange(n)], *(
+        [np.sqrt(2) * real[row, column], np.sqrt(2) * imaginary[row, column]] if n > 1 else [])])
     coefficients = to_vector(information.coefficients()).reshape(n_parameters ** 2, -1)
     fisher = cp.reshape(coefficients @ coordinates, (n_parameters, n_parameters), order='C')
     scaling = whitening(
