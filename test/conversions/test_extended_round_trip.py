@@ -138,7 +138,7 @@ def test_markers_show_outline_visible_sections_and_bound(deployment, report, sam
     visible = places(seen)
     for place in visible:
         assert not crossed(0.97 * place[:2], points[:, :2])
-    assert crossed(2.0 * visible[0, :2], points[:, :2])
+    assert crossed(CAR[:2], points[:, :2])
     # Every visible section is part of the outline.
     distance = np.linalg.norm(visible[:, None] - points[None], axis=2).min(axis=1)
     assert distance.max() < 0.1
