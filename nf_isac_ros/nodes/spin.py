@@ -83,8 +83,8 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
         return 1
     except Exception as error:  # noqa: BLE001  the constructor failed: say so and end
         if not rclpy.ok():
-            # Told to end while it was starting: nothing more can be made.
-            return 0
+            # Told to end while it was starting, or failed by then: nothing more can be made.
+            return _exit_code(node)
         get_logger(_name_of(node_factory)).fatal(
             f'{_one_line(error)}\n{traceback.format_exc()}')
         return 1
@@ -97,6 +97,10 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
                 close()
             node.destroy_node()
         rclpy.try_shutdown()
+    return _exit_code(node)
+
+
+def _exit_code(node: Node | None) -> int:
     return 1 if getattr(node, 'failed', False) else 0
 
 

@@ -199,10 +199,13 @@ def test_what_cannot_be_played_ends_with_one_line(graph, tmp_path, bag, changes,
     assert 'Traceback' not in node.log
 
 
-def test_a_player_that_breaks_down_ends_and_says_so(graph, tmp_path, bag):
+@pytest.mark.parametrize('start', ['', 'import time\nfrom nf_isac_ros.nodes import spin\n'
+                                   'spin.spare_the_collector = lambda: time.sleep(1.0)\n'],
+                         ids=['at-once', 'before-it-spins'])
+def test_a_player_that_breaks_down_ends_and_says_so(graph, tmp_path, bag, start):
     node = graph.start(
         'bag_player', {'deployment_file': write_deployment(tmp_path), 'bag': bag},
-        before='from nf_isac_ros.nodes.bag_player import BagPlayer\n'
+        before=start + 'from nf_isac_ros.nodes.bag_player import BagPlayer\n'
                'def broken(self, entries, lap):\n    raise OSError("the disk is gone")\n'
                'BagPlayer._ready = broken')
     assert node.wait() == 1
