@@ -468,7 +468,11 @@ def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo,
         def at(x: Real, start: PlanarPose = start, units: Real = units, gain: float = gain,
                likelihood: _Likelihood = likelihood) -> tuple[float, Real]:
             shift = units @ x
-            value, slope = likelihood.at(_shifted(start, shift), gain + shift[3])
+            try:
+                value, slope = likelihood.at(_shifted(start, shift), gain + shift[3])
+            except np.linalg.LinAlgError:
+                # A trial step to where rounding hides the noise: too long.
+                return np.inf, np.zeros(len(x))
             return value, slope @ units
 
         found = minimize(at, np.zeros(units.shape[1]), jac=True, method='BFGS',

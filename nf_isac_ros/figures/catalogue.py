@@ -22,7 +22,7 @@ MODULES = {
     'et3': ('nf_isac_ros.figures.et3_bounds', 'abc'),
     'et4': ('nf_isac_ros.figures.et4_vehicle', 'ab'),
     'et5': ('nf_isac_ros.figures.et5_uav', 'ab'),
-    'et6': ('nf_isac_ros.figures.et6_estimates', 'ab'),
+    'et6': ('nf_isac_ros.figures.et6_estimates', 'abc'),
     'et7': ('nf_isac_ros.figures.et7_patterns', 'ab'),
     'et8': ('nf_isac_ros.figures.et8_users', 'a'),
     'et9': ('nf_isac_ros.figures.et9_zero_forcing', 'abc'),

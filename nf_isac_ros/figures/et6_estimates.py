@@ -1,7 +1,8 @@
 """
 Extended targets, Fig. 6: bound and mean square error of the direction against the distance.
 
-(a) the bound; (b) the error of the matched filter, at a constant radar SNR.
+(a) the bound; (b) the error of the matched filter; (c) that of maximum likelihood, which the
+paper does not have. The radar SNR is constant.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.estimation import matched_filter_errors
+from nf_isac_ros.core.estimation import estimation_errors, matched_filter_errors
 from nf_isac_ros.core.extended.build import build_extended_fisher
 from nf_isac_ros.figures.extended import (
     BENCHMARKS,
@@ -29,13 +30,23 @@ from nf_isac_ros.figures.extended import (
 )
 from nf_isac_ros.figures.panels import Figure, Panel, Table, Task, stacked, table, where
 from nf_isac_ros.figures.parameters import POSITIVE, parameter
-from nf_isac_ros.figures.style import curve, finish, look
+from nf_isac_ros.figures.style import Look, curve, finish, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DESIGNS = (CRB_MIN, *BENCHMARKS)
 COLUMNS = ('draw', 'design', 'distance_m', 'direction_crb_rad2', 'direction_mse_rad2', 'trials')
+
+POSE_COLUMNS = ('estimator', 'distance_m', 'direction_crb_rad2', 'direction_mse_rad2', 'trials')
+# Estimators in (c): likelihood with the sections that the target has, and from a track that knows
+# neither pose nor sections.
+FILTER, KNOWING, TRACKING = 'matched-filter', 'likelihood', 'likelihood-from-track'
+ESTIMATORS = {
+    FILTER: Look('matched filter', '#777777', 'v'),
+    TRACKING: Look('maximum likelihood, from a track', '#0072B2', 's'),
+    KNOWING: Look('maximum likelihood, sections known', '#D55E00', 'o'),
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,11 @@ class Parameters(Extended):
     distances: int = parameter(10, 'distances, equally far apart', 2, 10_000)
     realisations: int = parameter(10, 'channels that are averaged over', 1, 10**6)
     trials: int = parameter(400, 'echoes for each of them, at each distance', 1, 10**7)
+    pose_trials: int = parameter(24, 'echoes in (c), at each distance', 1, 10**6)
+    track_range_m: float = parameter(
+        0.1, 'standard deviation of the range in the tracks of (c) [m]', 0, 1e3)
+    track_angle_deg: float = parameter(
+        1.0, 'standard deviation of direction and orientation in the tracks of (c) [deg]', 0, 90)
     step_deg: float = parameter(0.01, 'step of the search [deg]', POSITIVE, 1.0)
 
     @property
@@ -82,6 +98,48 @@ def at_channel(parameters: Parameters, draw: int) -> Table:
     return stacked(parts, COLUMNS) if parts else {column: np.empty(0) for column in COLUMNS}
 
 
+def by_likelihood(parameters: Parameters, place: int) -> Table:
+    """
+    Errors at one distance, of beams that minimise the bound, by maximum likelihood as well.
+
+    Echoes have their delays, and the bound is that of the exact geometry.
+    """
+    p = parameters
+    distance, users = float(p.grid[place]), channels(p, 0)
+    found = designed(p, scene(p, VEHICLE, distance, users), CRB_MIN)
+    if found is None:
+        return {column: np.empty(0) for column in POSE_COLUMNS}
+    placed = scene(replace(p, exact=1), VEHICLE, distance, users)
+    angle = np.deg2rad(p.track_angle_deg)
+    parts = []
+    for names, deviation in (((FILTER, KNOWING), None),
+                             ((None, TRACKING), np.array([p.track_range_m, angle, angle]))):
+        drawn = estimation_errors(placed, placed.extended[0], beams(found), p.pose_trials,
+                                  generator(p, 4, place), deviation, np.deg2rad(p.step_deg))
+        for name, errors in zip(names, (drawn.matched_filter, drawn.likelihood[:, 1])):
+            if name is not None:
+                parts.append(table(
+                    estimator=name, distance_m=distance, trials=p.pose_trials,
+                    direction_crb_rad2=drawn.bounds.direction,
+                    direction_mse_rad2=np.mean(errors ** 2)))
+    return stacked(parts, POSE_COLUMNS)
+
+
+def pose_tasks(parameters: Parameters) -> Sequence[Task]:
+    return [Task(by_likelihood, (parameters, place)) for place in range(parameters.distances)]
+
+
+def draw_estimators(axes: Axes, rows: Table, parameters: Parameters) -> None:
+    for name, style in ESTIMATORS.items():
+        found = where(rows, estimator=name)
+        curve(axes, found['distance_m'], found['direction_mse_rad2'], style)
+    found = where(rows, estimator=FILTER)
+    axes.plot(found['distance_m'], found['direction_crb_rad2'], color='#000000', linestyle=':',
+              label='bound')
+    finish(axes, 'distance of the target [m]', 'mean square error of the direction [rad²]',
+           logarithmic='y')
+
+
 def tasks(parameters: Parameters) -> Sequence[Task]:
     return [Task(at_channel, (parameters, draw)) for draw in range(parameters.realisations)]
 
@@ -113,4 +171,6 @@ def draw_errors(axes: Axes, rows: Table, parameters: Parameters) -> None:
 FIGURE = Figure('Bound and error of the direction against the distance', Parameters, {
     'a': Panel('Bound of the direction against the distance', COLUMNS, tasks, draw_bounds),
     'b': Panel('Error of the matched filter against the distance', COLUMNS, tasks, draw_errors),
+    'c': Panel('Error of maximum likelihood against the distance', POSE_COLUMNS, pose_tasks,
+               draw_estimators),
 })

@@ -53,6 +53,8 @@ def tasks(parameters: Parameters) -> Sequence[Task]:
 
 
 def draw_users(axes: Axes, rows: Table, parameters: Parameters) -> None:
+    from matplotlib.ticker import LogFormatterSciNotation
+
     counts = np.arange(1, len(parameters.user_directions_deg) + 1)
     for name in DESIGNS:
         mine = where(rows, design=name)
@@ -61,6 +63,8 @@ def draw_users(axes: Axes, rows: Table, parameters: Parameters) -> None:
         curve(axes, counts, np.where(np.isfinite(middle), middle, np.nan), look(name), marks=99)
     axes.set_xticks(counts)
     finish(axes, 'users C', 'bound of the direction, median [rad²]', logarithmic='y')
+    # About a decade, whose ends alone would tell little.
+    axes.yaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.5)))
 
 
 FIGURE = Figure('What users cost', Parameters, {

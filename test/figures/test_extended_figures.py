@@ -28,8 +28,9 @@ from nf_isac_ros.figures.extended import (
     generator,
     scene,
 )
-from nf_isac_ros.figures.panels import stacked, where
+from nf_isac_ros.figures.panels import Task, stacked, where
 from nf_isac_ros.figures.parameters import describe
+from nf_isac_ros.figures.sweep import here
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / 'shared' / 'data' / 'reference' / 'extended_target'
@@ -147,13 +148,23 @@ def test_orientation_is_worse_than_direction(random_beams, exact):
 def test_matched_filter_is_far_above_the_bound_and_crb_min_below_the_others():
     p = replace(et6_estimates.Parameters(), nearest_m=20.0, farthest_m=60.0, distances=2,
                 realisations=1, trials=400, step_deg=0.05)
-    rows = et6_estimates.at_channel(p, 0)
+    rows, = (found for _, found in here([Task(et6_estimates.at_channel, (p, 0))]))
     ours = where(rows, design='extended-crb-min')
     assert (ours['direction_mse_rad2'] > 100 * ours['direction_crb_rad2']).all()
     for name in ('average', 'average-null'):
         other = where(rows, design=name)
         assert (ours['direction_crb_rad2'] < 0.9 * other['direction_crb_rad2']).all()
         assert (ours['direction_mse_rad2'] < other['direction_mse_rad2']).all()
+
+
+def test_likelihood_is_between_the_bound_and_the_matched_filter():
+    p = replace(et6_estimates.Parameters(), pose_trials=12, distances=2, step_deg=0.05,
+                nearest_m=20.0)
+    # As a sweep does it: threads for such small matrices only wait for each other.
+    rows, = (found for _, found in here([Task(et6_estimates.by_likelihood, (p, 0))]))
+    knowing, filtered = (where(rows, estimator=name)['direction_mse_rad2'][0]
+                         for name in (et6_estimates.KNOWING, et6_estimates.FILTER))
+    assert rows['direction_crb_rad2'][0] < knowing < 0.02 * filtered
 
 
 def test_spectra_of_one_echo_peak_at_zero_decibels():
@@ -214,8 +225,9 @@ def test_channels_that_are_too_rare_are_bad_input():
 
 # ------------------------------------------------------------------ the command
 
-TINY = ('realisations=1', 'distances=2', 'trials=20', 'user_directions_deg=-40,40', 'sections=4',
-        'sinrs=2', 'largest_sinr_db=3', 'step_deg=0.5', 'pattern_step_deg=2')
+TINY = ('realisations=1', 'distances=2', 'trials=20', 'pose_trials=1', 'sections=4',
+        'user_directions_deg=-40,40', 'sinrs=2', 'largest_sinr_db=3', 'step_deg=0.5',
+        'pattern_step_deg=2')
 PANELS = [f'{name}{letter}' for name, (_, letters) in catalogue.MODULES.items()
           for letter in letters if name.startswith('et')]
 
