@@ -369,12 +369,9 @@ def _targets(shot: Snapshot) -> RenderableType:
             0 < target.crb < math.inf and 0 < target.isotropic_crb < math.inf) else math.nan
         table.add_row(target_id, length(target.root_crb), length(target.isotropic_root_crb),
                       number(gain, '.1f', ' dB'), _pose(bodies.get(target_id)))
-        if 'direction' in target.parameters:
-            # Of extended targets; the columns are those of a position.
-            known = [f'{name} {angle(target.deviation(name))}'
-                     for name in ('direction', 'orientation') if name in target.parameters]
-            table.add_row(*(Text(text, style='dim') for text in (
-                '', *known, *[''] * (4 - len(known)))))
+        for name in ('direction', 'orientation'):
+            if name in target.parameters:
+                table.add_row(Text(f'  {name}', style='dim'), angle(target.deviation(name)))
     if not table.row_count:
         table.add_row(Text('none', style='dim'), '', '', '', '')
     return table

@@ -76,6 +76,18 @@ def bound(target_id: str, crb: float, isotropic: float, field: int = 1) -> Messa
         crb=crb, isotropic_crb=isotropic, illumination=1e-6)
 
 
+def extended_bound(target_id: str, range_m: float, direction: float,
+                   orientation: float) -> Message:
+    """Make the bound of an extended target, from standard deviations."""
+    variances = [range_m ** 2, 0.0, 0.0, range_m ** 2, direction ** 2, orientation ** 2]
+    entry = bound(target_id, range_m ** 2, 1.0)
+    entry.kind = 1
+    entry.parameters = ['x', 'y', 'z', 'range', 'direction', 'orientation']
+    entry.units = ['m', 'm', 'm', 'm', 'rad', 'rad']
+    entry.covariance = np.diag(variances).ravel().tolist()
+    return entry
+
+
 def bounds(time: float, sequence: int, entries: list[Message]) -> Message:
     return Message(header=header(time), sequence=sequence, design_stamp=stamp(time),
                    entries=entries, sum_crb=sum(entry.crb for entry in entries),

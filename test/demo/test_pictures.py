@@ -1,5 +1,6 @@
 """The pictures of a run, from logs made by hand."""
 
+from dataclasses import replace
 import math
 
 from matplotlib.image import imread
@@ -8,9 +9,10 @@ import pytest
 
 from nf_isac_ros.core.arrays import AntennaArray, Pose, planar_elements
 from nf_isac_ros.core.cycle import DesignSettings
+from nf_isac_ros.core.extended.contour import Contour
 from nf_isac_ros.core.propagation import responses
 from nf_isac_ros.core.scene import Radio, SensingNoise
-from nf_isac_ros.core.tracking import TrackingSettings
+from nf_isac_ros.core.tracking import PoseSample, Role, TrackingSettings
 from nf_isac_ros.demo import pictures
 from nf_isac_ros.demo.pictures import draw_scene, draw_timeline
 from nf_isac_ros.demo.runlog import (
@@ -103,6 +105,23 @@ def test_scene_is_a_picture_of_1200_pixels_with_each_body_in_its_colour(deployme
     assert width == 1200 and 700 <= height <= 1200
     for role in ('target', 'user'):
         assert share_of_colour(tmp_path / 'scene.png', pictures.COLOURS[role][0]) > 2e-4
+
+
+def test_scene_has_the_outline_of_an_extended_target(deployment, log, tmp_path):
+    draw_scene(deployment, log, tmp_path / 'point.png')
+    pose = PoseSample('t1', Role.TARGET, 103.0, np.array([0.2, 4.0, 1.0]),
+                      orientation_xyzw=(0.0, 0.0, 0.0, 1.0), kind='extended',
+                      contour='vehicle', size_scale=0.3)
+    known = replace(deployment, contours={'vehicle': Contour((2.5, 0.0, 0.2), (1.2, 0.0, 0.1))})
+    log.truth['target', 't1'] = [
+        PathPoint(time, time, tuple(pose.position), pose) for time in (101.0, 102.0, 103.0)]
+    draw_scene(known, log, tmp_path / 'extended.png')
+    seen = pictures.SECTION_COLOURS[0]
+    assert share_of_colour(tmp_path / 'point.png', seen) == 0.0
+    assert share_of_colour(tmp_path / 'extended.png', seen) > 2e-4
+    # Of an unknown contour there is nothing to draw.
+    draw_scene(replace(known, contours={}), log, tmp_path / 'unknown.png')
+    assert share_of_colour(tmp_path / 'unknown.png', seen) == 0.0
 
 
 def test_scene_has_the_beam_where_it_was_pointed(deployment, log, tmp_path):

@@ -207,6 +207,34 @@ def _check_recording(folder: Path, summary: dict) -> None:
 
 
 @pytest.mark.timeout(200)
+def test_an_extended_target_goes_from_tracks_to_bounds(tmp_path, own_domain):
+    out = tmp_path / 'out'
+    with demo(out, '--scenario', 'vehicle', '--duration', '5') as process:
+        printed, _ = process.communicate(timeout=OVERHEAD)
+    assert process.returncode == 0, printed
+    assert 'orientation' in printed
+    summary = summary_of(out)
+    assert summary['sinr_violations'] == summary['power_violations'] == 0
+    car, post = summary['targets']
+    assert (car['id'], post['id']) == ('car', 'post')
+    assert car['designs'] == post['designs'] > 0
+    assert car['not_identifiable'] == 0
+    for key in ('range_bound_m', 'direction_bound_rad', 'orientation_bound_rad'):
+        assert 0 < car[key]['p50'] < 0.2
+        assert key not in post
+    # The centre moves by range, and across by direction times range: 9 to 15 m here.
+    along, across = (car[key]['p50'] for key in ('range_bound_m', 'direction_bound_rad'))
+    assert 0.7 * math.hypot(along, 9.0 * across) < car['root_crb_m']['p50']
+    assert car['root_crb_m']['p50'] < 1.4 * math.hypot(along, 15.5 * across)
+    assert car['root_crb_m']['p50'] < car['isotropic_root_crb_m']['p50']
+    kinds = set()
+    with Recording(out / 'recording') as recording:
+        for _, _, _, message in recording.messages(['/crb']):
+            kinds |= {(entry.id, entry.kind, len(entry.parameters)) for entry in message.entries}
+    assert kinds == {('car', 1, 6), ('post', 0, 3)}
+
+
+@pytest.mark.timeout(200)
 def test_a_node_that_dies_is_named_and_fails_the_demo(tmp_path, listener):
     out = tmp_path / 'out'
     with demo(out, '--duration', '4') as process:

@@ -321,3 +321,17 @@ def _ros_messages(beamformer_class, crb_class, status_class, radio_class, tracks
     track.pose.pose.position.x = 1.5
     return (('beamformer', beams), ('status', status), ('crb', bounds), ('radio/status', radio),
             ('truth/targets', tracks_class(tracks=[track])))
+
+
+def test_an_extended_target_has_bounds_of_range_direction_and_orientation():
+    log = RunLog(begin=100.0, end=110.0)
+    for number in range(4):
+        log.add('crb', make.bounds(101.0 + number, number, [
+            make.extended_bound('car', 1e-3 * (number + 1), 2e-4, math.inf),
+            make.bound('post', 1e-4, 1e-2)]), 101.0 + number)
+    car, post = summarise(log, RunFacts())['targets']
+    assert car['range_bound_m'] == pytest.approx(
+        {'p50': 2.5e-3, 'p90': 3.7e-3, 'p99': 3.97e-3, 'max': 4e-3})
+    assert car['direction_bound_rad']['p50'] == pytest.approx(2e-4)
+    assert math.isnan(car['orientation_bound_rad']['p50'])
+    assert not {'range_bound_m', 'direction_bound_rad'} & post.keys()

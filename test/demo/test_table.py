@@ -11,6 +11,7 @@ from nf_isac_ros.demo.runlog import RunLog
 from nf_isac_ros.demo.table import (
     Screen,
     Tally,
+    angle,
     decibel,
     length,
     picture,
@@ -141,3 +142,19 @@ def test_what_comes_after_the_window_is_not_shown(log):
     log.add('radio/status', make.radio(
         101.1, 10, 10, muted=True, mute_reason='not-armed'), 101.1)
     assert not shot(log, 'done').radio.muted
+
+
+def test_an_extended_target_has_its_angles_in_a_line_of_its_own(log):
+    log.add('crb', make.bounds(101.05, 11, [
+        make.extended_bound('t1', 2e-3, 4e-4, 5e-2)]), 101.05)
+    rows = [line.split() for line in drawn(shot(log)).splitlines()]
+    assert ['direction', '400', 'µrad'] in rows
+    assert ['orientation', '50', 'mrad'] in rows
+    assert any(row[:3] == ['t1', '2', 'mm'] for row in rows)
+
+
+@pytest.mark.parametrize(('radians', 'text'), [
+    (2.0, '2 rad'), (0.02, '20 mrad'), (3e-6, '3 µrad'), (math.nan, '-'),
+    (math.inf, 'not identifiable')])
+def test_angles_have_units_that_suit_them(radians, text):
+    assert angle(radians) == text
