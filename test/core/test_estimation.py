@@ -292,3 +292,24 @@ def test_gain_tells_that_the_path_is_weaker_than_expected():
                              np.random.default_rng(seed))
         gains.append(estimate_pose(scene, body, echo).gain)
     assert np.median(gains) == pytest.approx(1 / 3, rel=0.25)
+
+
+def test_a_trial_step_that_rounding_defeats_is_taken_back(monkeypatch):
+    """The second point that the search tries has no Cholesky factor."""
+    scene = snapshots(far_scene(), 64)
+    target = scene.extended[0]
+    echo = simulate_echo(scene, target, random_beams(16, 4), np.random.default_rng(0))
+    expected = estimate_pose(scene, target, echo, (8,))
+    evaluate, calls = _Likelihood.at, []
+
+    def at(self, plane, gain):
+        calls.append(gain)
+        if len(calls) == 2:
+            raise np.linalg.LinAlgError('Matrix is not positive definite')
+        return evaluate(self, plane, gain)
+
+    monkeypatch.setattr(_Likelihood, 'at', at)
+    found = estimate_pose(scene, target, echo, (8,))
+    assert len(calls) > 3 and found.converged
+    assert (found.range, found.direction, found.orientation) == pytest.approx(
+        (expected.range, expected.direction, expected.orientation), abs=1e-5)
