@@ -229,10 +229,10 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
     """Iterate to the gap; the best iterate, and whether it reached the gap or the deadline."""
     evidence = Evidence(np.zeros_like(form.selection), np.zeros_like(form.noise),
                         np.zeros_like(form.signs), np.zeros(1))
-    best, late, stalled = None, False, 0
+    best, reached, late, stalled = None, False, False, 0
     marks: list[Mark] = []
     refinements = 1 if gap > ACCURATE_GAP else 2
-    for iteration in range(max_iterations):
+    for _ in range(max_iterations):
         before = _copied(state)
         try:
             objective, promised, length = iterate(form, state, evidence, refinements, gap)
@@ -246,13 +246,17 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
             path = Path(problem, form.scale / objective, tuple(marks))
             best = InteriorPoint(
                 before.covariance, before.parts[1:], evidence.weights,
-                evidence.multipliers, evidence.row_multipliers, objective, iteration, path)
+                evidence.multipliers, evidence.row_multipliers, objective, 0, path)
+        # The step has improved the bound: it may be good enough for a point before it.
+        reached = best is not None and best.objective <= evidence.bound[0] * (1.0 + gap)
         stalled = stalled + 1 if length < STALLED else 0
         late = deadline is not None and now() >= deadline
-        if length == 0.0 or stalled > 1 or late:
+        if reached or length == 0.0 or stalled > 1 or late:
             break
-    reached = best is not None and best.objective <= evidence.bound[0] * (1.0 + gap)
-    if best is not None and late and not reached:
+    if best is None:
+        return None, late
+    best = replace(best, iterations=len(marks))
+    if late and not reached:
         # The last step counts for whoever goes on from here.
         mark = Mark(_copied(state), complementarity(form, state) * degree(form))
         best = replace(best, path=replace(best.path, marks=(*marks, mark)))
