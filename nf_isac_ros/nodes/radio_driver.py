@@ -145,11 +145,15 @@ class RadioDriver(LifecycleNode):
     def _silence(self) -> None:
         if self._transmitter is not None:
             self._transmitter.disarm()
-            # After Ctrl-C the context has ended, and nobody can be told.
-            if self.context.ok():
+            try:
                 self._publish_status()
-            self._transmitter.close()
-            self._transmitter = None
+            except Exception:  # noqa: BLE001  rclpy raises several kinds
+                # After Ctrl-C the context ends at any moment, and nobody can be told.
+                if self.context.ok():
+                    raise
+            finally:
+                self._transmitter.close()
+                self._transmitter = None
 
     def _release(self) -> None:
         for undo in self._undo:
