@@ -229,7 +229,7 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
     """Iterate to the gap; the best iterate, and whether it reached the gap or the deadline."""
     evidence = Evidence(np.zeros_like(form.selection), np.zeros_like(form.noise),
                         np.zeros_like(form.signs), np.zeros(1))
-    best, reached, late, stalled = None, False, False, 0
+    best, reached, late, steps, stalled = None, False, False, 0, 0
     marks: list[Mark] = []
     refinements = 1 if gap > ACCURATE_GAP else 2
     for _ in range(max_iterations):
@@ -239,6 +239,7 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
         except np.linalg.LinAlgError:
             break
         marks.append(Mark(before, promised))
+        steps += length > 0.0
         if objective < evidence.bound[0] * (1.0 + ROUNDING):
             # Rounding has left the feasible set.
             break
@@ -255,7 +256,7 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
             break
     if best is None:
         return None, late
-    best = replace(best, iterations=len(marks))
+    best = replace(best, iterations=steps)
     if late and not reached:
         # The last step counts for whoever goes on from here.
         mark = Mark(_copied(state), complementarity(form, state) * degree(form))
