@@ -238,6 +238,8 @@ def test_an_extended_target_goes_from_tracks_to_bounds(tmp_path, own_domain):
 def test_a_node_that_dies_is_named_and_fails_the_demo(tmp_path, listener):
     out = tmp_path / 'out'
     with demo(out, '--duration', '4') as process:
+        # Before it measures, beams or not, there is no time of death.
+        assert any(line.startswith('measuring') for line in process.stdout)
         wait_for(listener, process, lambda: len(listener.heard['beamformer']) > 3)
         os.kill(children(process.pid)['markers'], signal.SIGKILL)
         printed, _ = process.communicate(timeout=OVERHEAD)
