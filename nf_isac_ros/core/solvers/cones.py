@@ -41,6 +41,14 @@ def hermitian(matrix):
 
 
 @compiled_step
+def hermitian_inverse(matrix):
+    """Inverse of a Hermitian positive definite matrix."""
+    low = np.linalg.cholesky(matrix)
+    root = triangular_inverse(low)
+    return dagger(root) @ root
+
+
+@compiled_step
 def pack(matrix, scale, out):
     """Write the vector of the Hermitian part of a matrix, times a scale."""
     n = matrix.shape[0]
@@ -53,6 +61,37 @@ def pack(matrix, scale, out):
             out[k] = scale * (matrix[i, j].real + matrix[j, i].real) / SQRT2
             out[k + half] = scale * (matrix[i, j].imag - matrix[j, i].imag) / SQRT2
             k += 1
+
+
+@compiled_step
+def pack_outer(left, right, turned, scale, out):
+    """
+    Write the vector of the Hermitian part of conj(x) y^T, times a scale.
+
+    Parameters
+    ----------
+    left, right : ndarray, shape (n,)
+        x, y.
+    turned : float
+        1: of i conj(x) y^T; 0: as it is.
+    scale : float
+    out : ndarray, shape (n^2,)
+
+    """
+    n = len(left)
+    half = n * (n - 1) // 2
+    k = n
+    for j in range(n):
+        for i in range(j + 1):
+            one, other = np.conj(left[i]) * right[j], np.conj(left[j]) * right[i]
+            if turned:
+                one, other = complex(-one.imag, one.real), complex(-other.imag, other.real)
+            if i == j:
+                out[i] = scale * one.real
+            else:
+                out[k] = scale * (one.real + other.real) / SQRT2
+                out[k + half] = scale * (one.imag - other.imag) / SQRT2
+                k += 1
 
 
 @compiled_step
@@ -89,15 +128,38 @@ def nesterov_todd(primal, dual):
 
 
 @compiled_step
-def longest_step(values, step):
-    """Largest factor with diag(values) + factor * step positive semidefinite."""
+def _extremes(values, step):
+    """Smallest and largest eigenvalue of diag(values)^-1/2 step diag(values)^-1/2."""
     n = len(values)
+    if n <= 2:
+        first, last = step[0, 0].real / values[0], step[n - 1, n - 1].real / values[n - 1]
+        across = 0.0
+        if n == 2:
+            across = np.abs(step[0, 1]) / np.sqrt(values[0] * values[1])
+        middle, spread = 0.5 * (first + last), np.hypot(0.5 * (first - last), across)
+        return middle - spread, middle + spread
     scaled = np.empty((n, n), dtype=np.complex128)
+    roots = 1.0 / np.sqrt(values)
     for i in range(n):
         for j in range(n):
-            scaled[i, j] = step[i, j] / np.sqrt(values[i] * values[j])
-    lowest = np.linalg.eigvalsh(scaled)[0]
+            scaled[i, j] = step[i, j] * (roots[i] * roots[j])
+    found = np.linalg.eigvalsh(scaled)
+    return found[0], found[-1]
+
+
+@compiled_step
+def longest_step(values, step):
+    """Largest factor with diag(values) + factor * step positive semidefinite."""
+    lowest = _extremes(values, step)[0]
     return UNLIMITED if lowest > -1.0 / UNLIMITED else -1.0 / lowest
+
+
+@compiled_step
+def longest_affine_step(values, step):
+    """Do the same for a step and for -diag(values) - step, its dual where products go to zero."""
+    lowest, highest = _extremes(values, step)
+    primal = UNLIMITED if lowest > -1.0 / UNLIMITED else -1.0 / lowest
+    return min(primal, UNLIMITED if highest < 1.0 / UNLIMITED - 1.0 else 1.0 / (1.0 + highest))
 
 
 @compiled_step

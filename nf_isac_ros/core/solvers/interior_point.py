@@ -17,21 +17,19 @@ from nf_isac_ros.core.solvers.kernels import (
     Evidence,
     Form,
     State,
-    complementarity,
-    degree,
-    iterate,
+    descend,
+    empty_history,
+    note_last,
+    point,
+    reached,
 )
 from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
-from nf_isac_ros.core.solvers.warm_start import Mark, Path, transported
+from nf_isac_ros.core.solvers.warm_start import Path, transported
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 MAX_ITERATIONS = 60
-# Steps shorter than this, twice in a row, no longer lead anywhere.
-STALLED = 1e-3
-# An objective below the bound by more than this means that rounding has left the feasible set.
-ROUNDING = -1e-9
 # Gaps below this need the Newton system solved more accurately.
 ACCURATE_GAP = 1e-5
 # A warm start that needs more than this is worse than a cold one.
@@ -142,8 +140,8 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
             if enough:
                 return begun
     form, state = starting_state(problem, form)
-    point, _ = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
-    points = [one for one in (point, begun) if one is not None]
+    found, _ = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
+    points = [one for one in (found, begun) if one is not None]
     if not points:
         raise SolverError('the interior-point method broke down at its starting point')
     # Cut short by the deadline, the cold start may be the worse one.
@@ -196,11 +194,11 @@ def maximise_least(problem: Problem, points: Complex, gap: float, budget: float 
     form, state = starting_state(problem, form)
     # In units in which tau is 1 at the start.
     form = form._replace(aim=1.0 / state.levels)
-    point, _ = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
-    if point is None:
+    found, _ = _iterated(problem, form, state, gap, deadline, now, MAX_ITERATIONS)
+    if found is None:
         raise SolverError('the interior-point method broke down at its starting point')
-    return MaxMinPoint(point.covariance, point.parts, point.row_multipliers,
-                       point.multipliers / form.aim[0], point.iterations)
+    return MaxMinPoint(found.covariance, found.parts, found.row_multipliers,
+                       found.multipliers / form.aim[0], found.iterations)
 
 
 def warm_up() -> float:
@@ -229,42 +227,25 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
     """Iterate to the gap; the best iterate, and whether it reached the gap or the deadline."""
     evidence = Evidence(np.zeros_like(form.selection), np.zeros_like(form.noise),
                         np.zeros_like(form.signs), np.zeros(1))
-    best, reached, late, steps, stalled = None, False, False, 0, 0
-    marks: list[Mark] = []
+    history = empty_history(form, max_iterations + 1)
     refinements = 1 if gap > ACCURATE_GAP else 2
-    for _ in range(max_iterations):
-        before = _copied(state)
+    # All at once, unless there is a clock to look at in between.
+    turn, late, ended = max_iterations if deadline is None else 1, False, False
+    while history.counts[0] < max_iterations and not (ended or late):
         try:
-            objective, promised, length = iterate(form, state, evidence, refinements, gap)
+            ended = descend(form, state, evidence, history, refinements, gap, turn)
         except np.linalg.LinAlgError:
-            break
-        marks.append(Mark(before, promised))
-        steps += length > 0.0
-        if objective < evidence.bound[0] * (1.0 + ROUNDING):
-            # Rounding has left the feasible set.
-            break
-        if objective < np.inf and (best is None or objective <= best.objective):
-            path = Path(problem, form.scale / objective, tuple(marks))
-            best = InteriorPoint(
-                before.covariance, before.parts[1:], evidence.weights,
-                evidence.multipliers, evidence.row_multipliers, objective, 0, path)
-        # The step has improved the bound: it may be good enough for a point before it.
-        reached = best is not None and best.objective <= evidence.bound[0] * (1.0 + gap)
-        stalled = stalled + 1 if length < STALLED else 0
+            ended = True
         late = deadline is not None and now() >= deadline
-        if reached or length == 0.0 or stalled > 1 or late:
-            break
-    if best is None:
+    _, steps, best, _ = history.counts.tolist()
+    if best < 0:
         return None, late
-    best = replace(best, iterations=steps)
-    if late and not reached:
-        # The last step counts for whoever goes on from here.
-        mark = Mark(_copied(state), complementarity(form, state) * degree(form))
-        best = replace(best, path=replace(best.path, marks=(*marks, mark)))
-    return best, reached or late
-
-
-def _copied(state: State) -> State:
-    return State(state.covariance.copy(), state.covariance_dual.copy(), state.parts.copy(),
-                 state.parts_dual.copy(), state.slacks.copy(), state.slacks_dual.copy(),
-                 state.levels.copy(), state.weights.copy())
+    done, count = reached(evidence, history, gap), best + 1
+    if late and not done:
+        note_last(form, state, history)
+        count = int(history.counts[0])
+    found, objective = point(history, best), float(history.values[best])
+    return InteriorPoint(
+        found.covariance, found.parts[1:], evidence.weights, evidence.multipliers,
+        evidence.row_multipliers, objective, steps,
+        Path(problem, form.scale / objective, history, count)), done or late

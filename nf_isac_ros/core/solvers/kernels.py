@@ -12,19 +12,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.compiled import compiled_step
-from nf_isac_ros.core.small_matrices import triangular_inverse
+from nf_isac_ros.core.compiled import compiled_step, compiled_sum
+from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
 from nf_isac_ros.core.solvers.cones import (
+    SQRT2,
     centred,
     centred_slacks,
     dagger,
     hermitian,
+    longest_affine_step,
     longest_slack_step,
     longest_step,
     nesterov_todd,
     outliers,
     outlying_slacks,
     pack,
+    pack_outer,
     product_after,
     unpack,
 )
@@ -47,8 +50,14 @@ WORTHWHILE = 0.01
 ACCURATE_BELOW = 1e-5
 # So do rows whose square is above this: slacks that are almost used up.
 STEEP = 1e9
+# Steps shorter than this, twice in a row, no longer lead anywhere.
+STALLED = 1e-3
+# An objective below the bound by more than this means that rounding has left the feasible set.
+ROUNDING = -1e-9
 # The bound is computed once complementarity promises a gap this many times the one asked for.
 CERTIFY_FROM = 20.0
+# A Fisher matrix whose parameters all keep this much of their information beside the others.
+WELL_CONDITIONED = 1e-6
 # A further row that is met, with at least this much of the slack that the method believed in.
 MET = 0.1
 
@@ -154,6 +163,47 @@ class Evidence(NamedTuple):
     bound: Real
 
 
+class History(NamedTuple):
+    """
+    The points of a run, with room for more; the kernels write it.
+
+    Attributes
+    ----------
+    states : State
+        Arrays with the points along a first axis.
+    promised : ndarray, shape (n,)
+        Total complementarity of each: the gap in units of -f_0 / f.
+    values : ndarray, shape (n,)
+        f of each; infinite where it is of no use.
+    counts : ndarray of int, shape (4,)
+        Points, steps, the best point (-1: none), short steps at the end.
+
+    """
+
+    states: State
+    promised: Real
+    values: Real
+    counts: NDArray[np.int64]
+
+
+def empty_history(form: Form, count: int) -> History:
+    """Room for so many points."""
+    d, n = form.channels.shape
+    n_parts, n_slacks = n + 1 if n else 0, n + 1 + len(form.signs)
+    square, small = (count, d, d), (count, n_parts, n, n)
+    return History(
+        State(np.empty(square, dtype=complex), np.empty(square, dtype=complex),
+              np.empty(small, dtype=complex), np.empty(small, dtype=complex),
+              np.empty((count, n_slacks)), np.empty((count, n_slacks)),
+              np.empty((count, len(form.aim))), np.empty((count, *form.selection.shape))),
+        np.empty(count), np.empty(count), np.array([0, 0, -1, 0]))
+
+
+def point(history: History, at: int) -> State:
+    """One point of a history; not a copy."""
+    return State(*(array[at] for array in history.states))
+
+
 class _Scaling(NamedTuple):
     """Nesterov-Todd scaling of each cone."""
 
@@ -231,7 +281,7 @@ class _Direction(NamedTuple):
     levels: Real
 
 
-@compiled_step
+@compiled_sum
 def _cholesky_solve(low, right):
     """Solve L L^T x = right for a lower-triangular L, row by row of L."""
     n = len(right)
@@ -264,7 +314,7 @@ def _scalings(state):
 
 
 @compiled_step
-def _rotated(responses, factor):
+def rotated_by(responses, factor):
     """T^H Q_i for every i, shape (n, d, m)."""
     n, d, m = responses.shape
     out = np.empty((n, d, m), dtype=np.complex128)
@@ -275,24 +325,36 @@ def _rotated(responses, factor):
 
 
 @compiled_step
-def _fisher_factor(rotated, values):
+def fisher_factor(rotated, values):
     """
     Lower triangular L with L L^T the Fisher matrix of S = T diag(l) T^H, from T^H Q.
 
-    The matrix is the Gram matrix of vectors; their QR keeps the digits that forming it would lose
-    where an optimum all but hides a target.
+    The matrix is the Gram matrix of vectors. Where an optimum all but hides a target, their QR
+    keeps the digits that forming it would lose.
     """
     n, d, m = rotated.shape
-    columns = np.empty((2 * d * m, n))
+    vectors = np.empty((n, 2 * d * m))
     for a in range(n):
         k = 0
         for i in range(d):
             root = np.sqrt(values[i])
             for j in range(m):
-                columns[k, a] = root * rotated[a, i, j].real
-                columns[k + 1, a] = root * rotated[a, i, j].imag
+                vectors[a, k] = root * rotated[a, i, j].real
+                vectors[a, k + 1] = root * rotated[a, i, j].imag
                 k += 2
-    return np.ascontiguousarray(np.linalg.qr(columns)[1].T)
+    low = vectors @ vectors.T
+    scale = np.empty(n)
+    for a in range(n):
+        scale[a] = np.sqrt(low[a, a])
+        for b in range(a + 1):
+            low[a, b] /= scale[a] * scale[b]
+    if not cholesky(low) > WELL_CONDITIONED:
+        return np.ascontiguousarray(np.linalg.qr(np.ascontiguousarray(vectors.T))[1].T)
+    for a in range(n):
+        for b in range(a + 1):
+            low[a, b] *= scale[a]
+        low[a, a + 1:] = 0.0
+    return low
 
 
 @compiled_step
@@ -312,13 +374,13 @@ def _mixed(weights, rotated):
 
 @compiled_step
 def _objective(form, scaling):
-    rotated = _rotated(form.responses, scaling.factor)
+    rotated = rotated_by(form.responses, scaling.factor)
     n = len(rotated)
     low = np.zeros((n, n))
     low_inverse = np.zeros((n, n))
     for b in range(len(form.blocks) - 1):
         first, end = form.blocks[b, 0], form.blocks[b + 1, 0]
-        block = _fisher_factor(
+        block = fisher_factor(
             rotated[first:end, :, form.blocks[b, 2]:form.blocks[b + 1, 2]], scaling.values)
         low[first:end, first:end] = block
         low_inverse[first:end, first:end] = triangular_inverse(block)
@@ -351,7 +413,6 @@ def _objective_rows(form, objective, weights, rows):
     own, target = np.zeros_like(weights), np.zeros_like(weights)
     curvature = np.sqrt(2.0 * form.scale)
     gradient = np.zeros((d, d), dtype=np.complex128)
-    lead = np.zeros(d * d)
     share = np.zeros(len(rows))
     at = 0
     for b in range(len(form.blocks) - 1):
@@ -381,13 +442,12 @@ def _objective_rows(form, objective, weights, rows):
                 begin = (a - k) * d
                 pack(products[begin:begin + d], curvature * root, rows[at])
                 share[at] = (linear[k, a] + (linear[a, k] if a > k else 0.0)) / root
-                lead += share[at] * rows[at]
                 at += 1
         ideal = block_target / objective.value
-        there = _mixed(np.ascontiguousarray(ideal.T), block)
-        off = _mixed(np.ascontiguousarray((ideal - block_own).T), block)
-        for k in range(n_wanted):
-            gradient -= form.scale * (there[k] @ dagger(there[k]) - off[k] @ dagger(off[k]))
+        across = ideal @ block_own.T
+        pull = _mixed(across + across.T - block_own @ block_own.T, block)
+        for k in range(count):
+            gradient -= form.scale * (pull[k] @ dagger(block[k]))
         basis[first:end, first:end] = block_basis
         mixed[first:end, :, column:column_end] = block
         own[first:end, wanted:wanted_end] = block_own
@@ -396,6 +456,7 @@ def _objective_rows(form, objective, weights, rows):
     size = np.sum(share * share)
     if size > 0.0:
         part = (1.0 - np.sqrt(max(0.0, 1.0 - size / objective.value))) / size
+        lead = share @ rows
         for k in range(len(rows)):
             rows[k] -= part * share[k] * lead
     return gradient, _Frame(mixed, basis, own, target)
@@ -430,24 +491,35 @@ def _user_rows(form, state, scaling, rows):
     d, n = form.channels.shape
     size, part = d * d, n * n
     seen = dagger(scaling.factor) @ form.channels
-    inward = seen @ dagger(scaling.part_inverses[0])
-    for i in range(part):
-        unit = np.zeros(part)
-        unit[i] = 1.0
-        matrix = unpack(unit, n)
-        pack(inward @ matrix @ dagger(inward), 1.0, rows[i, :size])
-        for u in range(n):
-            relative = dagger(scaling.part_inverses[0] @ scaling.part_factors[u + 1])
-            begin = size + u * part
-            pack(relative @ matrix @ dagger(relative), -1.0, rows[i, begin:begin + part])
+    inward = dagger(seen @ dagger(scaling.part_inverses[0]))
+    _part_rows(inward, 1.0, rows, 0)
+    for u in range(n):
+        relative = scaling.part_inverses[0] @ scaling.part_factors[u + 1]
+        _part_rows(relative, -1.0, rows, size + u * part)
+    left = dagger(seen)
     for u in range(n):
         weight = np.sqrt(state.slacks_dual[u] / state.slacks[u])
-        own = np.ascontiguousarray(seen[:, u:u + 1])
         row = rows[part + u]
-        pack(own @ dagger(own), -weight * form.share[u], row[:size])
-        own_part = np.ascontiguousarray(dagger(scaling.part_factors[u + 1])[:, u:u + 1])
+        pack_outer(left[u], left[u], 0.0, -weight * form.share[u], row[:size])
+        own = scaling.part_factors[u + 1][u]
         begin = size + u * part
-        pack(own_part @ dagger(own_part), weight, row[begin:begin + part])
+        pack_outer(own, own, 0.0, weight, row[begin:begin + part])
+
+
+@compiled_step
+def _part_rows(inward, sign, rows, begin):
+    """Rows of the coordinates of A x A^H in those of x, for A of shape (n, m)."""
+    n, m = inward.shape
+    half = n * (n - 1) // 2
+    at = n
+    for i in range(n):
+        pack_outer(inward[i], inward[i], 0.0, sign, rows[i, begin:begin + m * m])
+    for j in range(n):
+        for i in range(j):
+            pack_outer(inward[i], inward[j], 0.0, sign * SQRT2, rows[at, begin:begin + m * m])
+            pack_outer(inward[i], inward[j], 1.0, sign * SQRT2,
+                       rows[at + half, begin:begin + m * m])
+            at += 1
 
 
 @compiled_step
@@ -583,6 +655,17 @@ def _step_length(scaling, direction):
     for k in range(len(scaling.part_values)):
         length = min(length, longest_step(scaling.part_values[k], direction.parts[k]),
                      longest_step(scaling.part_values[k], direction.parts_dual[k]))
+    return length
+
+
+@compiled_step
+def _affine_step_length(scaling, direction):
+    """Do the same for the predictor, whose dual steps follow from the primal ones."""
+    length = min(longest_affine_step(scaling.values, direction.covariance),
+                 longest_slack_step(scaling.slack_values, direction.slacks),
+                 longest_slack_step(scaling.slack_values, direction.slacks_dual))
+    for k in range(len(scaling.part_values)):
+        length = min(length, longest_affine_step(scaling.part_values[k], direction.parts[k]))
     return length
 
 
@@ -831,7 +914,7 @@ def iterate(form, state, evidence, refinements, gap):
 
     mean = total / degree(form)
     direction = _direction(form, scaling, system, unmet, _affine_right(scaling), 0)
-    length = min(1.0, _step_length(scaling, direction))
+    length = min(1.0, _affine_step_length(scaling, direction))
     after = max(_complementarity_after(scaling, direction, length) / degree(form), 0.0)
     target = mean * max(
         LEAST_CENTRING, min(1.0, (after / mean) ** 3), OFF_PATH * (1.0 - length) ** 2)
@@ -860,54 +943,72 @@ def iterate(form, state, evidence, refinements, gap):
 
 
 @compiled_step
-def split_powers(form, base, directions, even, power, steps):
+def _noted(history, state, promised):
+    """Put a point behind those of the history."""
+    at = history.counts[0]
+    states = history.states
+    states.covariance[at] = state.covariance
+    states.covariance_dual[at] = state.covariance_dual
+    states.parts[at] = state.parts
+    states.parts_dual[at] = state.parts_dual
+    states.slacks[at] = state.slacks
+    states.slacks_dual[at] = state.slacks_dual
+    states.levels[at] = state.levels
+    states.weights[at] = state.weights
+    history.promised[at] = promised
+    history.values[at] = np.inf
+    history.counts[0] = at + 1
+    return at
+
+
+@compiled_step
+def note_last(form, state, history):
+    """Put the point that the last step led to behind the others, for whoever goes on from it."""
+    _noted(history, state, complementarity(form, state) * degree(form))
+
+
+@compiled_step
+def descend(form, state, evidence, history, refinements, gap, count):
     """
-    Split sensing power over directions, as A-optimal designs do.
+    Iterate in place until the gap is reached, no step leads on, or so many times.
 
     Parameters
     ----------
-    form : Form
-        With a Fisher matrix.
-    base : ndarray, shape (d, b)
-        Factor of the covariance of what else is sent.
-    directions : ndarray, shape (d, c)
-        Of unit norm.
-    even : ndarray, shape (d, r)
-        Directions that get the same power each, r >= 1.
-    power : float
-        To be split.
-    steps : int
+    form, state, evidence, refinements, gap
+        As in `iterate`.
+    history : History
+        With room for as many points more.
+    count : int
+        Of iterations.
 
     Returns
     -------
-    ndarray, shape (c + 1,)
-        Share of each direction, and of the even part.
-
-    Notes
-    -----
-    The multiplicative rule p_i <- p_i sqrt(c_i), monotone by Yu, Ann. Statist. 38, 2010.
+    bool
+        There is no more to be done.
 
     """
-    n = len(form.responses)
-    count = directions.shape[1]
-    informed = np.zeros((count + 2, n, n))
-    columns = np.hstack((directions, even, base))
-    seen = np.empty((n, columns.shape[1], form.responses.shape[2]), dtype=np.complex128)
-    left = dagger(columns)
-    for i in range(n):
-        seen[i] = left @ form.responses[i]
-    for c in range(columns.shape[1]):
-        at = min(c, count) if c < count + even.shape[1] else count + 1
-        share = 1.0 / even.shape[1] if at == count else 1.0
-        own = np.ascontiguousarray(seen[:, c])
-        informed[at] += share * (own @ dagger(own)).real
-    shares = np.full(count + 1, 1.0 / (count + 1))
-    for _ in range(steps):
-        fisher = informed[count + 1].copy()
-        for c in range(count + 1):
-            fisher += power * shares[c] * informed[c]
-        weights = np.linalg.solve(fisher, form.selection)
-        for c in range(count + 1):
-            shares[c] *= np.sqrt(max(np.sum(weights * (informed[c] @ weights)), 0.0))
-        shares /= np.sum(shares)
-    return shares
+    counts = history.counts
+    for _ in range(count):
+        at = _noted(history, state, 0.0)
+        value, promised, length = iterate(form, state, evidence, refinements, gap)
+        history.promised[at] = promised
+        if value < evidence.bound[0] * (1.0 + ROUNDING):
+            # Rounding has left the feasible set.
+            return True
+        history.values[at] = value
+        if length > 0.0:
+            counts[1] += 1
+        if value < np.inf and (counts[2] < 0 or value <= history.values[counts[2]]):
+            counts[2] = at
+        counts[3] = counts[3] + 1 if length < STALLED else 0
+        # The step has improved the bound: it may be good enough for a point before it.
+        if reached(evidence, history, gap) or length == 0.0 or counts[3] > 1:
+            return True
+    return False
+
+
+@compiled_step
+def reached(evidence, history, gap):
+    """Whether the bound certifies the gap of the best point."""
+    best = history.counts[2]
+    return best >= 0 and history.values[best] <= evidence.bound[0] * (1.0 + gap)

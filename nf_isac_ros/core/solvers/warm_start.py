@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
-from nf_isac_ros.core.solvers.kernels import Form, State
-from nf_isac_ros.core.solvers.starting_state import first_weights
+from nf_isac_ros.core.solvers.kernels import Form, History, State, point
+from nf_isac_ros.core.solvers.starting_state import weighted
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -26,14 +26,6 @@ EXTENDED_LEVELS = (-3.0, -2.5, -2.0, -2.0, -0.3)
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A point of the central path, and the gap in units of -f_0 / f that it promises."""
-
-    state: State
-    promised: float
-
-
-@dataclass(frozen=True)
 class Path:
     """
     Points on the way to an optimum, for a similar scene to start from.
@@ -44,14 +36,22 @@ class Path:
         What was solved.
     ratio : float
         f_0 / f at the end.
-    marks : tuple of Mark
-        From the start to the end.
+    history : History
+        The points from the start to the end.
+    count : int
+        How many of them.
 
     """
 
     problem: Problem
     ratio: float
-    marks: tuple[Mark, ...]
+    history: History
+    count: int
+
+    def state(self, level: float) -> State:
+        """Point whose promised gap is nearest to a level, its decimal logarithm."""
+        promised = np.log10(self.history.promised[:self.count] / self.ratio)
+        return point(self.history, int(np.argmin(np.abs(promised - level))))
 
 
 def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] | None:
@@ -90,8 +90,7 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
     level = float(np.interp(np.log10(max(moved, 1e-9)), distances, levels))
     if level >= levels[-1]:
         return None
-    mark = min(path.marks, key=lambda mark: abs(np.log10(mark.promised / path.ratio) - level))
-    state = mark.state
+    state = path.state(level)
 
     turn, phases = _frame(old, problem)
     d, n = form.channels.shape
@@ -121,15 +120,16 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
     slacks[n] = 1.0 - np.trace(covariance).real
     if slacks.min() <= 0:
         return None
-    try:
-        weights, objective = first_weights(problem, covariance)
-    except SolverError:
-        return None
-    return form._replace(scale=path.ratio * objective), State(
+    carried = State(
         np.ascontiguousarray(covariance),
         np.ascontiguousarray(turn @ state.covariance_dual @ turn.conj().T),
         np.ascontiguousarray(parts), np.ascontiguousarray(parts_dual), slacks,
-        state.slacks_dual.copy(), state.levels.copy(), weights)
+        state.slacks_dual.copy(), state.levels.copy(), state.weights)
+    try:
+        form, carried = weighted(form, carried)
+    except SolverError:
+        return None
+    return form._replace(scale=path.ratio * form.scale), carried
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
