@@ -227,12 +227,28 @@ class _Objective(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """What the step of V needs: rows of `map` times Q, L^T V and L^-1 E in the same frame."""
+    """
+    What the step of V needs.
 
-    mixed: Complex
+    Attributes
+    ----------
+    map : ndarray, shape (n, n)
+        Rows: the frame times L^-1.
+    weights, target : ndarray, shape (n, w)
+        L^T V and L^-1 E in the frame.
+    scale, part : ndarray, shape (n_objective,)
+    lead : ndarray, shape (d^2,)
+        Row k of the objective is scale_k H_k - part_k lead, where <H_k, D> is an entry of the
+        change of the Fisher matrix.
+
+    """
+
     map: Real
     weights: Real
     target: Real
+    scale: Real
+    part: Real
+    lead: Real
 
 
 class _System(NamedTuple):
@@ -358,18 +374,11 @@ def fisher_factor(rotated, values):
 
 
 @compiled_step
-def _mixed(weights, rotated):
-    """Sum_i A_ai M_i for every row a of the weights, from M of shape (n, d, m)."""
-    n, d, m = rotated.shape
-    flat = rotated.reshape(n, d * m)
-    n = len(weights)
-    out = np.empty((n, d * m), dtype=np.complex128)
-    real = weights @ np.ascontiguousarray(flat.real)
-    imag = weights @ np.ascontiguousarray(flat.imag)
-    for a in range(n):
-        for k in range(d * m):
-            out[a, k] = complex(real[a, k], imag[a, k])
-    return out.reshape(n, d, m)
+def _mixed(weights, matrices):
+    """Sum_i A_ai M_i for every row a of the weights, from M of shape (n, d, m), contiguous."""
+    n, d, m = matrices.shape
+    flat = matrices.reshape(n, d * m).view(np.float64)
+    return (weights @ flat).view(np.complex128).reshape(len(weights), d, m)
 
 
 @compiled_step
@@ -399,9 +408,62 @@ def objective_row_count(blocks):
 
 
 @compiled_step
+def _complete_frame(matrix):
+    """
+    Orthonormal frame whose first vectors span a matrix, and are its left singular vectors.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, w), w <= n
+
+    Returns
+    -------
+    order : ndarray, shape (n, n)
+        Rows: the frame.
+    values : ndarray, shape (w,)
+        Squares of the singular values, in the order of the first rows.
+
+    """
+    n, w = matrix.shape
+    upper = matrix.copy()
+    order = np.eye(n)
+    # Householder reflections: H_w .. H_1 matrix is upper triangular.
+    mirror = np.empty(n)
+    for k in range(min(w, n - 1)):
+        size = 0.0
+        for i in range(k, n):
+            mirror[i] = upper[i, k]
+            size += mirror[i] ** 2
+        mirror[k] += np.copysign(np.sqrt(size), mirror[k])
+        size = 0.0
+        for i in range(k, n):
+            size += mirror[i] ** 2
+        if size == 0.0:
+            continue
+        for j in range(w):
+            along = 0.0
+            for i in range(k, n):
+                along += mirror[i] * upper[i, j]
+            along *= 2.0 / size
+            for i in range(k, n):
+                upper[i, j] -= along * mirror[i]
+        for j in range(n):
+            along = 0.0
+            for i in range(k, n):
+                along += mirror[i] * order[i, j]
+            along *= 2.0 / size
+            for i in range(k, n):
+                order[i, j] -= along * mirror[i]
+    top = np.ascontiguousarray(upper[:w])
+    values, vectors = np.linalg.eigh(top @ top.T)
+    order[:w] = vectors.T @ np.ascontiguousarray(order[:w])
+    return order, np.maximum(values, 0.0)
+
+
+@compiled_step
 def _objective_rows(form, objective, weights, rows):
     """
-    Rows whose squares sum to the curvature of -f_0 / f, and its gradient T^H grad T.
+    Rows whose squares sum to the curvature of -f_0 / f, and the vector of T^H (its gradient) T.
 
     V is a variable of its own, that the gradient is linear in: with V = F^-1 E / f in its place,
     Newton's method follows poles of f, and long steps lead nowhere.
@@ -409,11 +471,9 @@ def _objective_rows(form, objective, weights, rows):
     n, d, m = objective.rotated.shape
     scaled = objective.low.T @ weights
     basis = np.zeros((n, n))
-    mixed = np.zeros((n, d, m), dtype=np.complex128)
     own, target = np.zeros_like(weights), np.zeros_like(weights)
     curvature = np.sqrt(2.0 * form.scale)
-    gradient = np.zeros((d, d), dtype=np.complex128)
-    share = np.zeros(len(rows))
+    share, pull, scale = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
     at = 0
     for b in range(len(form.blocks) - 1):
         first, end = form.blocks[b, 0], form.blocks[b + 1, 0]
@@ -421,9 +481,8 @@ def _objective_rows(form, objective, weights, rows):
         column, column_end = form.blocks[b, 2], form.blocks[b + 1, 2]
         count, n_wanted = end - first, wanted_end - wanted
         here = np.ascontiguousarray(scaled[first:end, wanted:wanted_end])
-        values, vectors = np.linalg.eigh(here @ here.T)
-        # Strongest first: the first w carry V, the rest span its null space.
-        order = np.ascontiguousarray(vectors[:, ::-1].T)
+        # The first w vectors carry V, the rest span its null space.
+        order, values = _complete_frame(here)
         block_basis = order @ np.ascontiguousarray(objective.low_inverse[first:end, first:end])
         block = _mixed(block_basis, np.ascontiguousarray(
             objective.rotated[first:end, :, column:column_end]))
@@ -431,56 +490,67 @@ def _objective_rows(form, objective, weights, rows):
         block_target = order @ np.ascontiguousarray(
             objective.target[first:end, wanted:wanted_end])
         linear = block_own @ block_target.T
+        ideal = linear / objective.value
+        gradient = ideal + ideal.T - block_own @ block_own.T
 
         stacked = block.reshape(count * d, column_end - column)
         for k in range(n_wanted):
             products = stacked[k * d:] @ dagger(block[k])
-            strength = max(values[count - 1 - k], 1e-300)
             for a in range(k, count):
-                other = values[count - 1 - a] if k < a < n_wanted else 0.0
-                root = np.sqrt(strength + max(other, 0.0))
+                squares = max(values[k], 1e-300) + (values[a] if k < a < n_wanted else 0.0)
+                root = np.sqrt(squares)
                 begin = (a - k) * d
-                pack(products[begin:begin + d], curvature * root, rows[at])
+                scale[at] = curvature * root
+                pack(products[begin:begin + d], scale[at], rows[at])
                 share[at] = (linear[k, a] + (linear[a, k] if a > k else 0.0)) / root
+                pull[at] = -form.scale * (2.0 if a > k else 1.0) * gradient[k, a] / scale[at]
                 at += 1
-        ideal = block_target / objective.value
-        across = ideal @ block_own.T
-        pull = _mixed(across + across.T - block_own @ block_own.T, block)
-        for k in range(count):
-            gradient -= form.scale * (pull[k] @ dagger(block[k]))
         basis[first:end, first:end] = block_basis
-        mixed[first:end, :, column:column_end] = block
         own[first:end, wanted:wanted_end] = block_own
         target[first:end, wanted:wanted_end] = block_target
+    packed = pull @ rows
     # 1/f instead of f takes the part along `lead` off.
+    lead = share @ rows
     size = np.sum(share * share)
     if size > 0.0:
-        part = (1.0 - np.sqrt(max(0.0, 1.0 - size / objective.value))) / size
-        lead = share @ rows
+        share *= (1.0 - np.sqrt(max(0.0, 1.0 - size / objective.value))) / size
         for k in range(len(rows)):
-            rows[k] -= part * share[k] * lead
-    return gradient, _Frame(mixed, basis, own, target)
+            rows[k] -= share[k] * lead
+    return packed, _Frame(basis, own, target, scale, share, lead)
 
 
 @compiled_step
-def _weights_step(form, frame, value, weights, step):
-    """Step of V that goes with a scaled step of S."""
-    d = len(step)
+def _weights_step(form, frame, value, weights, rows, step):
+    """
+    Step of V that goes with a scaled step of S.
+
+    Parameters
+    ----------
+    form : Form
+    frame : _Frame
+    value : float
+        f.
+    weights : ndarray, shape (n, w)
+        V.
+    rows : ndarray, shape (n_objective, d^2)
+        Of the objective.
+    step : ndarray, shape (d^2,)
+
+    """
+    # What the step changes the Fisher matrix by, entry by entry, in the frame.
+    changes = (rows @ step + np.sum(frame.lead * step) * frame.part) / frame.scale
     turned = np.zeros_like(weights)
+    at = 0
     for b in range(len(form.blocks) - 1):
-        first, end = form.blocks[b, 0], form.blocks[b + 1, 0]
+        first, count = form.blocks[b, 0], form.blocks[b + 1, 0] - form.blocks[b, 0]
         wanted, wanted_end = form.blocks[b, 1], form.blocks[b + 1, 1]
-        column, column_end = form.blocks[b, 2], form.blocks[b + 1, 2]
         for c in range(wanted_end - wanted):
-            moved = step @ np.ascontiguousarray(frame.mixed[first + c, :, column:column_end])
-            for a in range(first, end):
-                change = 0.0
-                for i in range(d):
-                    for j in range(column_end - column):
-                        change += (frame.mixed[a, i, column + j].real * moved[i, j].real
-                                   + frame.mixed[a, i, column + j].imag * moved[i, j].imag)
+            for a in range(c, count):
                 for k in range(wanted, wanted_end):
-                    turned[a, k] += change * frame.weights[first + c, k]
+                    turned[first + a, k] += changes[at] * frame.weights[first + c, k]
+                    if c < a < wanted_end - wanted:
+                        turned[first + c, k] += changes[at] * frame.weights[first + a, k]
+                at += 1
     normal = (1.0 + np.sum(frame.target * turned)) / value
     return frame.map.T @ (normal * frame.target - turned) - weights
 
@@ -550,16 +620,9 @@ def _normal_factor(rows, total):
             tall[n + i, i] = 1.0
         upper = np.linalg.qr(tall)[1]
         return np.ascontiguousarray(upper.T)
-    normal = np.empty((n_rows, n_rows))
-    # In strips, upper half only: half the work of one product.
-    strip = max(16, (n_rows + 7) // 8)
-    for begin in range(0, n_rows, strip):
-        end = min(begin + strip, n_rows)
-        normal[begin:, begin:end] = rows[begin:] @ np.ascontiguousarray(rows[begin:end].T)
+    normal = rows @ rows.T
     for i in range(n_rows):
         normal[i, i] += 1.0
-        for j in range(i):
-            normal[j, i] = normal[i, j]
     return np.linalg.cholesky(normal)
 
 
@@ -839,8 +902,11 @@ def _improve_bound(form, state, evidence):
     cost = (form.points * (form.signs * further)) @ dagger(form.points)
     if len(form.responses):
         parts = _mixed(np.ascontiguousarray(state.weights.T), form.responses)
-        for k in range(len(parts)):
-            cost += parts[k] @ dagger(parts[k])
+        w, _, m = parts.shape
+        flat = np.empty((d, w * m), dtype=np.complex128)
+        for k in range(w):
+            flat[:, k * m:(k + 1) * m] = parts[k]
+        cost += flat @ dagger(flat)
     top = ceiling(form, cost, multipliers)
     if top > 0 and 1.0 / top > evidence.bound[0]:
         evidence.weights[:] = state.weights
@@ -895,11 +961,9 @@ def iterate(form, state, evidence, refinements, gap):
         return achieved, total, 0.0
 
     rows = np.zeros((n_objective + part + n + 1 + n_further, size + n * part))
-    gradient = np.zeros(size)
     plain = np.empty((n_objective, size))
-    matrix, frame = _objective_rows(form, objective, state.weights, plain)
+    gradient, frame = _objective_rows(form, objective, state.weights, plain)
     rows[:n_objective, :size] = plain
-    pack(matrix, 1.0, gradient)
     at_slacks = n_objective + part
     if n:
         _user_rows(form, state, scaling, rows[n_objective:at_slacks + n])
@@ -932,8 +996,10 @@ def iterate(form, state, evidence, refinements, gap):
         direction, length = other, longer
     length = min(1.0, STEP_FRACTION * length)
     if n_parameters:
+        moved = np.empty(size)
+        pack(direction.covariance, 1.0, moved)
         state.weights[:] += length * _weights_step(
-            form, frame, value, state.weights, direction.covariance)
+            form, frame, value, state.weights, plain, moved)
     _advance(form, state, scaling, direction, length)
     # f changes by about mean * degree * f / f_0 in the end.
     promised = complementarity(form, state) * degree(form) * value / form.scale
