@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core import beam_kernels
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
 
@@ -157,12 +158,9 @@ def split(problem: Problem, covariance: Complex, user_parts: Complex) -> Reduced
     user u, so the SINRs and the covariance stay as they were.
 
     """
-    g = problem.user_channels
-    gains = np.einsum('ud,du->u', user_parts.conj(), g).real
-    # A solver that broke down may leave a user less than nothing.
-    heard = gains > np.finfo(float).tiny
-    beams = (user_parts * (heard / np.sqrt(np.where(heard, gains, 1.0)))[:, None]).T
-    return ReducedBeams(beams, factor(covariance - beams @ beams.conj().T))
+    return ReducedBeams(*beam_kernels.split(
+        np.ascontiguousarray(covariance), np.ascontiguousarray(problem.user_channels),
+        np.ascontiguousarray(user_parts), NEGLIGIBLE_POWER))
 
 
 def user_shares(problem: Problem, covariance: Complex, parts: Complex) -> Complex:
@@ -183,12 +181,9 @@ def user_shares(problem: Problem, covariance: Complex, parts: Complex) -> Comple
         Rows W_u g_u, W_u = S G M^+ X_u M^+ G^H S with M = G^H S G.
 
     """
-    g = problem.user_channels
-    seen = covariance @ g
-    inner = g.conj().T @ seen
-    projected = seen @ np.linalg.pinv(0.5 * (inner + inner.conj().T), rcond=1e-12, hermitian=True)
-    turned = projected.conj().T @ g
-    return (projected @ np.einsum('uij,ju->iu', parts, turned)).T
+    return beam_kernels.shares(
+        np.ascontiguousarray(covariance), np.ascontiguousarray(problem.user_channels),
+        np.ascontiguousarray(parts))
 
 
 def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedBeams:
@@ -214,15 +209,12 @@ def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedB
         If there is nothing that could be beams.
 
     """
-    values, vectors = np.linalg.eigh(covariance)
-    if not values[-1] > 0.0:
+    powers, beams, sensing = beam_kernels.recover(
+        np.ascontiguousarray(covariance), np.ascontiguousarray(problem.user_channels),
+        np.ascontiguousarray(parts), NEGLIGIBLE_POWER)
+    if not powers > 0.0:
         raise SolverError('the solver ended without a covariance')
-    covariance = (vectors * np.maximum(values, 0.0)) @ vectors.conj().T
-    if len(parts) == 1:
-        # All that a single user receives may as well carry its data.
-        g = problem.user_channels
-        parts = (g.conj().T @ covariance @ g)[None]
-    return repair(problem, split(problem, covariance, user_shares(problem, covariance, parts)))
+    return repair(problem, ReducedBeams(beams, sensing))
 
 
 def slack(problem: Problem, beams: ReducedBeams) -> Real:
@@ -235,12 +227,9 @@ def slack(problem: Problem, beams: ReducedBeams) -> Real:
         (1 + 1/Gamma_u) |g_u^H w_u|^2 - g_u^H S g_u - noise_u, over noise_u; negative if violated.
 
     """
-    g = problem.user_channels
-    received = np.abs(g.conj().T @ beams.communication) ** 2
-    wanted = np.diag(received) / problem.sinr
-    np.fill_diagonal(received, 0.0)
-    interference = received.sum(axis=1) + (np.abs(g.conj().T @ beams.sensing) ** 2).sum(axis=1)
-    return (wanted - interference) / problem.user_noise - 1.0
+    return beam_kernels.slack(
+        np.ascontiguousarray(problem.user_channels), np.ascontiguousarray(beams.communication),
+        np.ascontiguousarray(beams.sensing), problem.sinr, problem.user_noise)
 
 
 def repair(problem: Problem, beams: ReducedBeams) -> ReducedBeams:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.fisher import jacobi_inverse
 from nf_isac_ros.core.problem import Problem
 
@@ -126,9 +127,39 @@ def _ceiling(problem: Problem, cost: Complex, multipliers: Real) -> float:
 
 def _largest(problem: Problem, cost: Complex, mu: Real) -> float:
     """Largest eigenvalue over the users u of C - sum_k mu_k g g^H + (1 + 1/Gamma) mu_u g g^H."""
-    g = problem.user_channels
-    if not len(mu):
-        return float(np.linalg.eigvalsh(cost)[-1])
-    cost = cost - (g * mu) @ g.conj().T
-    lifted = (g * (mu * (1.0 + 1.0 / problem.sinr))).T[:, :, None] * g.T.conj()[:, None, :]
-    return float(np.linalg.eigvalsh(cost + lifted)[:, -1].max())
+    return largest_eigenvalue(np.ascontiguousarray(cost), np.ascontiguousarray(
+        problem.user_channels), mu, problem.sinr)
+
+
+@compiled
+def largest_eigenvalue(cost: Complex, channels: Complex, multipliers: Real, sinr: Real) -> float:
+    """
+    Largest eigenvalue of C - sum_k mu_k g_k g_k^H + (1 + 1/Gamma_u) mu_u g_u g_u^H over all u.
+
+    Parameters
+    ----------
+    cost : ndarray, shape (d, d)
+        C.
+    channels : ndarray, shape (d, U)
+        g_u; none: the largest eigenvalue of C.
+    multipliers, sinr : ndarray, shape (U,)
+        mu_u, Gamma_u.
+
+    """
+    d, n = channels.shape
+    base = cost.copy()
+    for u in range(n):
+        for i in range(d):
+            for j in range(d):
+                base[i, j] -= multipliers[u] * channels[i, u] * np.conj(channels[j, u])
+    if n == 0:
+        return np.linalg.eigvalsh(base)[-1]
+    largest = -np.inf
+    for u in range(n):
+        lifted = base.copy()
+        gain = multipliers[u] * (1.0 + 1.0 / sinr[u])
+        for i in range(d):
+            for j in range(d):
+                lifted[i, j] += gain * channels[i, u] * np.conj(channels[j, u])
+        largest = max(largest, np.linalg.eigvalsh(lifted)[-1])
+    return largest

@@ -148,6 +148,12 @@ class FisherMap(InformationMap):
         patterns: Complex = (root @ self.selectors).conj().swapaxes(-1, -2)
         return patterns
 
+    @cached_property
+    def responses(self) -> Complex:  # type: ignore[override]
+        """The matrices Q_i, shape (5 K, n, 4 K)."""
+        return _responses(self.receive_gram, np.ascontiguousarray(self.transmit),
+                          self.reflections, self.symbols, self.scale)
+
     def with_transmit(self, transmit: Complex) -> FisherMap:
         """Same map for covariances in other coordinates."""
         return replace(self, transmit=transmit)
@@ -192,6 +198,27 @@ def _entries(reflections: Complex, symbols: float, scale: Real
     for i in range(5 * n):
         values[i] *= np.sqrt(2.0 * symbols) * scale[i]
     return rows, columns, values
+
+
+@compiled
+def _responses(receive_gram: Complex, transmit: Complex, reflections: Complex, symbols: float,
+               scale: Real) -> Complex:
+    """Q_i = T (K^(1/2) C_i)^H with the two entries of each C_i."""
+    rows, columns, values = _entries(reflections, symbols, scale)
+    n, (d, m) = len(values), transmit.shape
+    out = np.zeros((n, d, m), dtype=np.complex128)
+    if not m:
+        return out
+    powers, vectors = np.linalg.eigh(receive_gram)
+    root = (vectors * np.sqrt(np.maximum(powers, 0.0))) @ np.ascontiguousarray(vectors.conj().T)
+    for i in range(n):
+        for e in range(2):
+            for a in range(d):
+                weight = np.conj(values[i]) * transmit[a, columns[i, e]]
+                for j in range(m):
+                    # The root is Hermitian: row instead of conjugate column.
+                    out[i, a, j] += weight * root[rows[i, e], j]
+    return out
 
 
 @compiled

@@ -75,19 +75,20 @@ class WarmStarted:
         outcome = by_closed_form(problem)
         if outcome is not None and _gap(problem, outcome) <= gap:
             return outcome
-        attempts: list[Outcome] = []
+        attempts: list[tuple[float, Outcome]] = []
         truncated = (self._in_subspace,) if problem.extended else ()
         for method in (*truncated, self._by_interior_point, _by_clarabel):
             try:
-                attempts.append(method(problem, gap, budget))
+                outcome = method(problem, gap, budget)
             except SolverError:
                 # Users with one and the same channel, thresholds at the edge of infeasibility.
                 continue
-            if budget is not None or _gap(problem, attempts[-1]) <= gap:
+            attempts.append((_gap(problem, outcome), outcome))
+            if budget is not None or attempts[-1][0] <= gap:
                 break
         if not attempts:
             raise SolverError('neither the interior-point method nor Clarabel gave a usable point')
-        return min(attempts, key=lambda outcome: _gap(problem, outcome))
+        return min(attempts, key=lambda attempt: attempt[0])[1]
 
     def _in_subspace(self, problem: Problem, gap: float, budget: float | None) -> Outcome:
         """Design in the better part of the subspace, with a bound for all of it."""
@@ -97,17 +98,17 @@ class WarmStarted:
         self._path = point.path
         found = recovered(narrow, point.covariance, point.parts)
         beams = ReducedBeams(basis @ found.communication, basis @ found.sensing)
-        outcome = Outcome(beams, _best_bound(problem, point, beams), point.iterations, point.warm,
-                          subspace_dimension=narrow.dimension)
-        if _gap(problem, outcome) > gap >= _gap(
-                narrow, replace(outcome, beams=found, bound=_best_bound(narrow, point, found))):
+        outcome = Outcome(beams, _best_bound(problem, point, beams, gap), point.iterations,
+                          point.warm, subspace_dimension=narrow.dimension)
+        if _gap(problem, outcome) > gap >= _gap(narrow, replace(
+                outcome, beams=found, bound=_best_bound(narrow, point, found, gap))):
             self._tolerance *= FINER
         return outcome
 
     def _by_interior_point(self, problem: Problem, gap: float, budget: float | None) -> Outcome:
         point = minimise_crb(problem, SOLVER_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
-        return replace(_outcome(problem, point), warm=point.warm)
+        return replace(_outcome(problem, point, gap), warm=point.warm)
 
 
 def _gap(problem: Problem, outcome: Outcome) -> float:
@@ -126,21 +127,26 @@ def by_closed_form(problem: Problem) -> Outcome | None:
 
 
 def _by_clarabel(problem: Problem, gap: float, budget: float | None) -> Outcome:
-    return _outcome(problem, solve_crb(problem, even_covariance(problem), gap, budget))
+    return _outcome(problem, solve_crb(problem, even_covariance(problem), gap, budget), gap)
 
 
-def _outcome(problem: Problem, point: InteriorPoint | CompactPoint) -> Outcome:
-    """Beams of a solver's point, repaired, and the best bound that it leads to."""
+def _outcome(problem: Problem, point: InteriorPoint | CompactPoint, gap: float) -> Outcome:
+    """Beams of a solver's point, repaired, and a bound that it leads to."""
     beams = recovered(problem, point.covariance, point.parts)
-    return Outcome(beams, _best_bound(problem, point, beams), point.iterations)
+    return Outcome(beams, _best_bound(problem, point, beams, gap), point.iterations)
 
 
-def _best_bound(problem: Problem, point: InteriorPoint | CompactPoint,
-                beams: ReducedBeams) -> float:
-    """Bound from the solver's weights or from those of the beams: any weights will do."""
-    candidates = [point.weights, tangent_weights(problem, beams.covariance)]
-    return max((crb_bound(problem, weights, point.multipliers)
-                for weights in candidates if weights is not None), default=0.0)
+def _best_bound(problem: Problem, point: InteriorPoint | CompactPoint, beams: ReducedBeams,
+                gap: float) -> float:
+    """Bound from the solver's weights; if that misses the gap, from those of the beams if better."""
+    bound = 0.0 if point.weights is None else crb_bound(
+        problem, point.weights, point.multipliers)
+    achieved = problem.objective(beams.covariance)
+    if achieved - bound <= gap * achieved:
+        return bound
+    weights = tangent_weights(problem, beams.covariance)
+    return bound if weights is None else max(
+        bound, crb_bound(problem, weights, point.multipliers))
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],

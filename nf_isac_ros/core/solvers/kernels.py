@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.certificate import largest_eigenvalue
 from nf_isac_ros.core.compiled import compiled_step, compiled_sum
 from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
 from nf_isac_ros.core.solvers.cones import (
@@ -863,17 +864,8 @@ def ceiling(form, cost, multipliers):
         mu >= 0.
 
     """
-    g = form.channels
-    n = g.shape[1]
-    base = cost - (g * multipliers) @ dagger(g)
-    if n == 0:
-        return np.linalg.eigvalsh(base)[-1]
-    largest = -np.inf
-    for u in range(n):
-        own = np.ascontiguousarray(g[:, u:u + 1])
-        gain = multipliers[u] * (1.0 + 1.0 / form.sinr[u])
-        largest = max(largest, np.linalg.eigvalsh(base + gain * (own @ dagger(own)))[-1])
-    return largest - np.sum(multipliers * form.noise)
+    return largest_eigenvalue(cost, form.channels, multipliers, form.sinr) - np.sum(
+        multipliers * form.noise)
 
 
 @compiled_step

@@ -74,19 +74,20 @@ def _split_powers(form, base, directions, even, power, steps):
     The multiplicative rule p_i <- p_i sqrt(c_i), monotone by Yu, Ann. Statist. 38, 2010.
 
     """
-    n = len(form.responses)
-    count = directions.shape[1]
-    informed = np.zeros((count + 2, n, n))
+    n, _, m = form.responses.shape
+    count, spread = directions.shape[1], even.shape[1]
     columns = np.hstack((directions, even, base))
-    seen = np.empty((n, columns.shape[1], form.responses.shape[2]), dtype=np.complex128)
+    seen = np.empty((columns.shape[1], n, m), dtype=np.complex128)
     left = dagger(columns)
     for i in range(n):
-        seen[i] = left @ form.responses[i]
+        seen[:, i] = left @ form.responses[i]
+    informed = np.zeros((count + 2, n, n))
     for c in range(columns.shape[1]):
-        at = min(c, count) if c < count + even.shape[1] else count + 1
-        share = 1.0 / even.shape[1] if at == count else 1.0
-        own = np.ascontiguousarray(seen[:, c])
-        informed[at] += share * (own @ dagger(own)).real
+        # All even directions together, and all of what else is sent.
+        at = c if c < count else (count if c < count + spread else count + 1)
+        own = seen[c].view(np.float64)
+        informed[at] += own @ own.T
+    informed[count] /= spread
     shares = np.full(count + 1, 1.0 / (count + 1))
     for _ in range(steps):
         fisher = informed[count + 1].copy()

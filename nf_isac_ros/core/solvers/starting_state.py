@@ -18,7 +18,7 @@ Complex = NDArray[np.complex128]
 # Shares of what the least power for the users leaves. Margin bought with least-power
 # beams alone costs a dozen iterations; beams at a good part of the power cure it.
 MARGIN_SHARE = 0.5
-USER_SHARE = 0.3
+USER_SHARE = 0.2
 INITIAL_GAP = 5.0
 # Slack that a further row which the starting point does not meet is taken to have, in units of
 # the mean of what points receive.
@@ -62,7 +62,9 @@ def _rank(channels: Complex) -> int:
 def _blocks(problem: Problem) -> NDArray[np.int64]:
     """Where the diagonal blocks of the Fisher matrix begin and end; as in `Form`."""
     fisher = problem.fisher
-    blocks = fisher.blocks if isinstance(fisher, BlockMap) else (fisher,)
+    if not isinstance(fisher, BlockMap):
+        return np.array([(0, 0, 0), (*problem.selection.shape, fisher.responses.shape[2])])
+    blocks = fisher.blocks
     ends = np.cumsum([(0, 0)] + [
         (block.n_parameters, block.patterns.shape[2]) for block in blocks], axis=0)
     # The columns of E are ordered like the parameters they choose from.

@@ -1,0 +1,101 @@
+"""Compiled steps from the covariances of a design to its beams; `beams` has the formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.compiled import compiled
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+# Of the largest eigenvalue of what users receive: what is below has no inverse.
+_SINGULAR = 1e-12
+
+
+@compiled
+def _dagger(matrix: Complex) -> Complex:
+    return np.ascontiguousarray(matrix.conj().T)
+
+
+@compiled
+def _hermitian(matrix: Complex) -> Complex:
+    return 0.5 * (matrix + _dagger(matrix))
+
+
+@compiled
+def shares(covariance: Complex, channels: Complex, parts: Complex) -> Complex:
+    """Rows W_u g_u, shape (U, d); see `beams.user_shares`."""
+    n = channels.shape[1]
+    if not n:
+        return np.zeros((0, len(channels)), dtype=np.complex128)
+    seen = covariance @ channels
+    values, vectors = np.linalg.eigh(_hermitian(_dagger(channels) @ seen))
+    turned = vectors.copy()
+    for k in range(n):
+        turned[:, k] *= 1.0 / values[k] if values[k] > _SINGULAR * values[n - 1] else 0.0
+    projected = seen @ turned @ _dagger(vectors)
+    received = _dagger(projected) @ channels
+    inner = np.empty((n, n), dtype=np.complex128)
+    for u in range(n):
+        inner[:, u] = np.ascontiguousarray(parts[u]) @ np.ascontiguousarray(received[:, u])
+    return np.ascontiguousarray((projected @ inner).T)
+
+
+@compiled
+def split(covariance: Complex, channels: Complex, rows: Complex,
+          negligible: float) -> tuple[Complex, Complex]:
+    """Beams of the users, shape (d, U), and for sensing, (d, r); see `beams.split`."""
+    d, n = channels.shape
+    beams = np.zeros((d, n), dtype=np.complex128)
+    for u in range(n):
+        gain = 0.0
+        for i in range(d):
+            gain += (np.conj(rows[u, i]) * channels[i, u]).real
+        # A solver that broke down may leave a user less than nothing.
+        if gain > np.finfo(np.float64).tiny:
+            beams[:, u] = rows[u] / np.sqrt(gain)
+    values, vectors = np.linalg.eigh(_hermitian(covariance - beams @ _dagger(beams)))
+    kept = int(np.sum(values > negligible))
+    sensing = np.empty((d, kept), dtype=np.complex128)
+    for k in range(kept):
+        # The strongest first.
+        sensing[:, k] = np.sqrt(values[d - 1 - k]) * vectors[:, d - 1 - k]
+    return beams, sensing
+
+
+@compiled
+def recover(covariance: Complex, channels: Complex, parts: Complex,
+            negligible: float) -> tuple[float, Complex, Complex]:
+    """Largest eigenvalue of S, and what `split` makes of its positive part."""
+    values, vectors = np.linalg.eigh(covariance)
+    if values[0] < 0.0:
+        covariance = (vectors * np.maximum(values, 0.0)) @ _dagger(vectors)
+    if channels.shape[1] == 1:
+        # All that a single user receives may as well carry its data.
+        rows = np.ascontiguousarray((covariance @ channels).T)
+    else:
+        rows = shares(covariance, channels, parts)
+    beams, sensing = split(covariance, channels, rows, negligible)
+    return values[-1], beams, sensing
+
+
+@compiled
+def slack(channels: Complex, communication: Complex, sensing: Complex, sinr: Real,
+          noise: Real) -> Real:
+    """How far each SINR is from being active, shape (U,); see `beams.slack`."""
+    n = channels.shape[1]
+    out = np.empty(n)
+    left = _dagger(channels)
+    wanted, other = left @ communication, left @ sensing
+    for u in range(n):
+        rest = 0.0
+        for k in range(n):
+            if k != u:
+                rest += wanted[u, k].real ** 2 + wanted[u, k].imag ** 2
+        for k in range(other.shape[1]):
+            rest += other[u, k].real ** 2 + other[u, k].imag ** 2
+        own = wanted[u, u].real ** 2 + wanted[u, u].imag ** 2
+        out[u] = (own / sinr[u] - rest) / noise[u] - 1.0
+    return out
