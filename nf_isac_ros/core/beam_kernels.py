@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled
+from nf_isac_ros.core.small_matrices import cholesky
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -68,9 +69,11 @@ def split(covariance: Complex, channels: Complex, rows: Complex,
 @compiled
 def recover(covariance: Complex, channels: Complex, parts: Complex,
             negligible: float) -> tuple[float, Complex, Complex]:
-    """Largest eigenvalue of S, and what `split` makes of its positive part."""
-    values, vectors = np.linalg.eigh(covariance)
-    if values[0] < 0.0:
+    """Trace or largest eigenvalue of S, and what `split` makes of its positive part."""
+    positive = np.trace(covariance).real
+    if not cholesky(covariance.copy()) > 0.0:
+        values, vectors = np.linalg.eigh(covariance)
+        positive = values[-1]
         covariance = (vectors * np.maximum(values, 0.0)) @ _dagger(vectors)
     if channels.shape[1] == 1:
         # All that a single user receives may as well carry its data.
@@ -78,7 +81,7 @@ def recover(covariance: Complex, channels: Complex, parts: Complex,
     else:
         rows = shares(covariance, channels, parts)
     beams, sensing = split(covariance, channels, rows, negligible)
-    return values[-1], beams, sensing
+    return positive, beams, sensing
 
 
 @compiled

@@ -24,6 +24,11 @@ SINR_MARGIN = 1e-10
 MAX_RAISES = 20
 
 
+def _dense(matrix: Complex | Real) -> Complex:
+    """As the compiled steps take it."""
+    return np.ascontiguousarray(matrix, dtype=np.complex128)
+
+
 def sinr(channels: Complex, communication: Complex, sensing: Complex, noise: Real) -> Real:
     """
     SINR of each user, sensing beams counted as interference.
@@ -159,8 +164,8 @@ def split(problem: Problem, covariance: Complex, user_parts: Complex) -> Reduced
 
     """
     return ReducedBeams(*beam_kernels.split(
-        np.ascontiguousarray(covariance), np.ascontiguousarray(problem.user_channels),
-        np.ascontiguousarray(user_parts), NEGLIGIBLE_POWER))
+        _dense(covariance), _dense(problem.user_channels),
+        _dense(user_parts), NEGLIGIBLE_POWER))
 
 
 def user_shares(problem: Problem, covariance: Complex, parts: Complex) -> Complex:
@@ -182,8 +187,8 @@ def user_shares(problem: Problem, covariance: Complex, parts: Complex) -> Comple
 
     """
     return beam_kernels.shares(
-        np.ascontiguousarray(covariance), np.ascontiguousarray(problem.user_channels),
-        np.ascontiguousarray(parts))
+        _dense(covariance), _dense(problem.user_channels),
+        _dense(parts))
 
 
 def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedBeams:
@@ -210,8 +215,8 @@ def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedB
 
     """
     powers, beams, sensing = beam_kernels.recover(
-        np.ascontiguousarray(covariance), np.ascontiguousarray(problem.user_channels),
-        np.ascontiguousarray(parts), NEGLIGIBLE_POWER)
+        _dense(covariance), _dense(problem.user_channels),
+        _dense(parts), NEGLIGIBLE_POWER)
     if not powers > 0.0:
         raise SolverError('the solver ended without a covariance')
     return repair(problem, ReducedBeams(beams, sensing))
@@ -228,8 +233,8 @@ def slack(problem: Problem, beams: ReducedBeams) -> Real:
 
     """
     return beam_kernels.slack(
-        np.ascontiguousarray(problem.user_channels), np.ascontiguousarray(beams.communication),
-        np.ascontiguousarray(beams.sensing), problem.sinr, problem.user_noise)
+        _dense(problem.user_channels), _dense(beams.communication),
+        _dense(beams.sensing), problem.sinr, problem.user_noise)
 
 
 def repair(problem: Problem, beams: ReducedBeams) -> ReducedBeams:

@@ -149,7 +149,7 @@ class FisherMap(InformationMap):
         return patterns
 
     @cached_property
-    def responses(self) -> Complex:  # type: ignore[override]
+    def responses(self) -> Complex:
         """The matrices Q_i, shape (5 K, n, 4 K)."""
         return _responses(self.receive_gram, np.ascontiguousarray(self.transmit),
                           self.reflections, self.symbols, self.scale)

@@ -79,18 +79,18 @@ class WarmStarted:
         truncated = (self._in_subspace,) if problem.extended else ()
         for method in (*truncated, self._by_interior_point, _by_clarabel):
             try:
-                outcome = method(problem, gap, budget)
+                attempts.append(method(problem, gap, budget))
             except SolverError:
                 # Users with one and the same channel, thresholds at the edge of infeasibility.
                 continue
-            attempts.append((_gap(problem, outcome), outcome))
             if budget is not None or attempts[-1][0] <= gap:
                 break
         if not attempts:
             raise SolverError('neither the interior-point method nor Clarabel gave a usable point')
         return min(attempts, key=lambda attempt: attempt[0])[1]
 
-    def _in_subspace(self, problem: Problem, gap: float, budget: float | None) -> Outcome:
+    def _in_subspace(self, problem: Problem, gap: float,
+                     budget: float | None) -> tuple[float, Outcome]:
         """Design in the better part of the subspace, with a bound for all of it."""
         usual = None if self._path is None else self._path.problem.dimension
         narrow, basis = problem.truncated(self._tolerance, usual)
@@ -98,17 +98,18 @@ class WarmStarted:
         self._path = point.path
         found = recovered(narrow, point.covariance, point.parts)
         beams = ReducedBeams(basis @ found.communication, basis @ found.sensing)
-        outcome = Outcome(beams, _best_bound(problem, point, beams, gap), point.iterations,
-                          point.warm, subspace_dimension=narrow.dimension)
-        if _gap(problem, outcome) > gap >= _gap(narrow, replace(
-                outcome, beams=found, bound=_best_bound(narrow, point, found, gap))):
+        reached, bound = _certified(problem, point, beams, gap)
+        if reached > gap >= _certified(narrow, point, found, gap)[0]:
             self._tolerance *= FINER
-        return outcome
+        return reached, Outcome(beams, bound, point.iterations, point.warm,
+                                subspace_dimension=narrow.dimension)
 
-    def _by_interior_point(self, problem: Problem, gap: float, budget: float | None) -> Outcome:
+    def _by_interior_point(self, problem: Problem, gap: float,
+                           budget: float | None) -> tuple[float, Outcome]:
         point = minimise_crb(problem, SOLVER_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
-        return replace(_outcome(problem, point, gap), warm=point.warm)
+        reached, outcome = _finished(problem, point, gap)
+        return reached, replace(outcome, warm=point.warm)
 
 
 def _gap(problem: Problem, outcome: Outcome) -> float:
@@ -126,27 +127,30 @@ def by_closed_form(problem: Problem) -> Outcome | None:
     return None if weights is None else Outcome(beams, crb_bound(problem, weights, multipliers))
 
 
-def _by_clarabel(problem: Problem, gap: float, budget: float | None) -> Outcome:
-    return _outcome(problem, solve_crb(problem, even_covariance(problem), gap, budget), gap)
+def _by_clarabel(problem: Problem, gap: float,
+                 budget: float | None) -> tuple[float, Outcome]:
+    return _finished(problem, solve_crb(problem, even_covariance(problem), gap, budget), gap)
 
 
-def _outcome(problem: Problem, point: InteriorPoint | CompactPoint, gap: float) -> Outcome:
-    """Beams of a solver's point, repaired, and a bound that it leads to."""
+def _finished(problem: Problem, point: InteriorPoint | CompactPoint,
+              gap: float) -> tuple[float, Outcome]:
+    """Gap and outcome of a solver's point: its beams, repaired, and a bound it leads to."""
     beams = recovered(problem, point.covariance, point.parts)
-    return Outcome(beams, _best_bound(problem, point, beams, gap), point.iterations)
+    reached, bound = _certified(problem, point, beams, gap)
+    return reached, Outcome(beams, bound, point.iterations)
 
 
-def _best_bound(problem: Problem, point: InteriorPoint | CompactPoint, beams: ReducedBeams,
-                gap: float) -> float:
-    """Bound from the solver's weights; if that misses the gap, from those of the beams if better."""
+def _certified(problem: Problem, point: InteriorPoint | CompactPoint, beams: ReducedBeams,
+               gap: float) -> tuple[float, float]:
+    """Gap, and bound by the solver's weights; by those of the beams where that is not enough."""
     bound = 0.0 if point.weights is None else crb_bound(
         problem, point.weights, point.multipliers)
     achieved = problem.objective(beams.covariance)
-    if achieved - bound <= gap * achieved:
-        return bound
-    weights = tangent_weights(problem, beams.covariance)
-    return bound if weights is None else max(
-        bound, crb_bound(problem, weights, point.multipliers))
+    if not achieved - bound <= gap * achieved:
+        weights = tangent_weights(problem, beams.covariance)
+        if weights is not None:
+            bound = max(bound, crb_bound(problem, weights, point.multipliers))
+    return ((achieved - bound) / achieved if np.isfinite(achieved) else np.inf), bound
 
 
 def objective(problem: Problem, targets: Sequence[TargetReport],

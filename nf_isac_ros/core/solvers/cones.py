@@ -224,12 +224,10 @@ def outliers(values, step, dual_step, length, target):
         left[i, i] += values[i]
         right[i, i] += values[i]
     products, vectors = np.linalg.eigh(hermitian(left @ right))
-    out = np.zeros((n, n), dtype=np.complex128)
+    changes = np.empty(n)
     for k in range(n):
-        change = _back_to_range(products[k], target)
-        if change != 0.0:
-            column = np.ascontiguousarray(vectors[:, k:k + 1])
-            out += change * (column @ dagger(column))
+        changes[k] = _back_to_range(products[k], target)
+    out = (vectors * changes) @ dagger(vectors)
     for i in range(n):
         for j in range(n):
             out[i, j] *= 2.0 / (values[i] + values[j])

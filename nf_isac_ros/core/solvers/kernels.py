@@ -47,6 +47,8 @@ CORRECTORS = 2
 SHORT = 0.9
 LONGER = 0.3
 WORTHWHILE = 0.01
+# Above this complementarity the Newton system needs no refinement.
+ROUGH_ABOVE = 1e-2
 # Below this complementarity the normal equations have lost too many digits: QR instead.
 ACCURATE_BELOW = 1e-5
 # So do rows whose square is above this: slacks that are almost used up.
@@ -56,7 +58,7 @@ STALLED = 1e-3
 # An objective below the bound by more than this means that rounding has left the feasible set.
 ROUNDING = -1e-9
 # The bound is computed once complementarity promises a gap this many times the one asked for.
-CERTIFY_FROM = 20.0
+CERTIFY_FROM = 6.0
 # A Fisher matrix whose parameters all keep this much of their information beside the others.
 WELL_CONDITIONED = 1e-6
 # A further row that is met, with at least this much of the slack that the method believed in.
@@ -611,9 +613,18 @@ def _further_rows(form, state, scaling, rows, free):
 def _normal_factor(rows, total):
     """Lower Cholesky factor of I + B B^T; the total complementarity says how accurate."""
     n_rows, n = rows.shape
+    normal = np.empty((n_rows, n_rows))
+    # The lower half only, in two strips: three quarters of the work of one product.
+    half = n_rows // 2
+    first, last = rows[:half], rows[half:]
+    normal[:half, :half] = first @ first.T
+    normal[half:, :half] = last @ first.T
+    normal[half:, half:] = last @ last.T
     steepest = 0.0
     for i in range(n_rows):
-        steepest = max(steepest, np.sum(rows[i] ** 2))
+        steepest = max(steepest, normal[i, i])
+        normal[i, i] += 1.0
+        normal[i, max(i + 1, half):] = 0.0
     if total < ACCURATE_BELOW or steepest > STEEP:
         tall = np.zeros((n + n_rows, n_rows))
         tall[:n] = rows.T
@@ -621,9 +632,6 @@ def _normal_factor(rows, total):
             tall[n + i, i] = 1.0
         upper = np.linalg.qr(tall)[1]
         return np.ascontiguousarray(upper.T)
-    normal = rows @ rows.T
-    for i in range(n_rows):
-        normal[i, i] += 1.0
     return np.linalg.cholesky(normal)
 
 
@@ -919,7 +927,7 @@ def iterate(form, state, evidence, refinements, gap):
     evidence : Evidence
         Improved by the step.
     refinements : int
-        Of the Newton system.
+        Of the Newton system, once the point is near the end.
     gap : float
         Relative gap to the bound of the evidence at which no step is taken.
 
@@ -944,6 +952,8 @@ def iterate(form, state, evidence, refinements, gap):
         reached = np.sum(form.aim * state.levels)
         value = 1.0 / reached if reached > 0.0 else np.inf
     total = complementarity(form, state) * degree(form)
+    if total > ROUGH_ABOVE:
+        refinements = 0
     further = _further_values(form, state)
     achieved = value
     for k in range(n_further):

@@ -140,6 +140,8 @@ def _user_beams(problem: Problem) -> Complex:
     least = problem.least_power
     if least is None:
         raise InfeasibleError(problem.max_common_sinr_scale_db)
+    if not len(sinr):
+        return least.beams
     ample = least.power + MARGIN_SHARE * (1.0 - least.power)
     users = least_power(channels * np.sqrt(ample), 2.0 * sinr)
     if users is None:
