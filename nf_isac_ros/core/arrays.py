@@ -150,6 +150,12 @@ class AntennaArray:
         return self.positions.mean(axis=0)
 
     @cached_property
+    def middle(self) -> int:
+        """Element nearest to the mean of all."""
+        away = np.linalg.norm(self.elements - self.elements.mean(axis=0), axis=1)
+        return int(np.argmin(away))
+
+    @cached_property
     def aperture(self) -> float:
         """Largest extent of the array [m]: the diagonal of its bounding box."""
         return float(np.linalg.norm(np.ptp(self.elements, axis=0)))

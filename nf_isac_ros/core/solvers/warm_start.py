@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.solvers.carrying_kernels import aligned, carried
 from nf_isac_ros.core.solvers.kernels import Form, History, State, point
 from nf_isac_ros.core.solvers.starting_state import weighted
 
@@ -92,44 +93,18 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
         return None
     state = path.state(level)
 
-    turn, phases = _frame(old, problem)
-    d, n = form.channels.shape
-    root = turn @ np.linalg.cholesky(state.covariance)
-    parts, parts_dual = state.parts.copy(), state.parts_dual.copy()
-    if n:
-        received = phases.conj()[:, None] * (old.user_channels.conj().T @ (
-            np.linalg.cholesky(state.covariance)))
-        root += form.dual_channels @ (received - form.channels.conj().T @ root)
-        both = phases.conj()[:, None] * phases
-        parts, parts_dual = parts * both, parts_dual * both
-    covariance = root @ root.conj().T
-    shrink = (1.0 - state.slacks[n]) / np.trace(covariance).real
-    covariance *= shrink
-    parts *= shrink
-    slacks = state.slacks.copy()
-    total = parts.sum(axis=0)
-    for u in range(n):
-        slacks[u] = parts[u + 1, u, u].real - form.share[u] * (total[u, u].real + form.noise[u])
-        lacking = 0.5 * state.slacks[u] - slacks[u]
-        if lacking > 0:
-            more = lacking / (1.0 - form.share[u])
-            dual = form.dual_channels[:, u]
-            covariance += more * np.outer(dual, dual.conj())
-            parts[u + 1, u, u] += more
-            slacks[u] += lacking
-    slacks[n] = 1.0 - np.trace(covariance).real
-    if slacks.min() <= 0:
+    before, after = _phases(old), _phases(problem)
+    users = len(problem.scene.users)
+    begun = carried(
+        form, state, np.ascontiguousarray(old.user_channels), _aligned(old, before),
+        _aligned(problem, after), after[len(after) - users:] / before[len(before) - users:])
+    if begun.slacks.min() <= 0:
         return None
-    carried = State(
-        np.ascontiguousarray(covariance),
-        np.ascontiguousarray(turn @ state.covariance_dual @ turn.conj().T),
-        np.ascontiguousarray(parts), np.ascontiguousarray(parts_dual), slacks,
-        state.slacks_dual.copy(), state.levels.copy(), state.weights)
     try:
-        form, carried = weighted(form, carried)
+        form, begun = weighted(form, begun)
     except SolverError:
         return None
-    return form._replace(scale=path.ratio * form.scale), carried
+    return form._replace(scale=path.ratio * form.scale), begun
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
@@ -161,28 +136,18 @@ def _places(problem: Problem) -> dict[tuple[str, str], Real] | None:
     return places
 
 
-def _frame(old: Problem, new: Problem) -> tuple[Complex, Complex]:
-    """
-    Map of the old coordinates to the new, and how the users' phases turned, (U,).
-
-    The map is unitary, or has orthonormal rows where there are fewer new coordinates.
-    """
-    before, after = _aligned(old), _aligned(new)
-    left, _, right = np.linalg.svd(after[0] @ before[0].conj().T, full_matrices=False)
-    return left @ right, after[1] / before[1]
-
-
-def _aligned(problem: Problem) -> tuple[Complex, Complex]:
-    """Unit columns of all bodies with the phase of the array's middle taken off; the users'."""
-    array = problem.scene.transmit_array
-    middle = int(np.argmin(np.linalg.norm(
-        array.elements - array.elements.mean(axis=0), axis=1)))
-    phases = np.exp(1j * np.angle(problem.columns[middle]))
-    users = phases[:len(problem.scene.users)]
+def _phases(problem: Problem) -> Complex:
+    """Of what the array's middle sees of each transmit column, and of the users, last."""
+    phases = np.exp(1j * np.angle(problem.columns[problem.scene.transmit_array.middle]))
     # Derivatives have the phase of the response that they are of.
     counts = [len(problem.scene.targets), *(len(fisher.sections) for fisher in problem.extended)]
     spans = [problem.point_columns, *problem.extended_columns]
-    targets = np.concatenate([np.tile(phases[own][:count], (own.stop - own.start) // count)
-                              for own, count in zip(spans, counts, strict=True) if count])
-    columns = problem.fisher.transmit / np.linalg.norm(problem.fisher.transmit, axis=0)
-    return np.hstack([columns / targets, problem.user_channels / users]), users
+    return np.concatenate(
+        [np.tile(phases[own][:count], (own.stop - own.start) // count)
+         for own, count in zip(spans, counts, strict=True) if count]
+        + [phases[:len(problem.scene.users)]])
+
+
+def _aligned(problem: Problem, phases: Complex) -> Complex:
+    return aligned(np.ascontiguousarray(problem.fisher.transmit),
+                   np.ascontiguousarray(problem.user_channels), phases)
