@@ -497,14 +497,14 @@ def _objective_rows(form, objective, weights, rows):
         gradient = ideal + ideal.T - block_own @ block_own.T
 
         stacked = block.reshape(count * d, column_end - column)
+        # More than is needed, but one call.
+        products = stacked @ dagger(stacked[:n_wanted * d])
         for k in range(n_wanted):
-            products = stacked[k * d:] @ dagger(block[k])
             for a in range(k, count):
                 squares = max(values[k], 1e-300) + (values[a] if k < a < n_wanted else 0.0)
                 root = np.sqrt(squares)
-                begin = (a - k) * d
                 scale[at] = curvature * root
-                pack(products[begin:begin + d], scale[at], rows[at])
+                pack(products[a * d:(a + 1) * d, k * d:(k + 1) * d], scale[at], rows[at])
                 share[at] = (linear[k, a] + (linear[a, k] if a > k else 0.0)) / root
                 pull[at] = -form.scale * (2.0 if a > k else 1.0) * gradient[k, a] / scale[at]
                 at += 1
@@ -613,18 +613,11 @@ def _further_rows(form, state, scaling, rows, free):
 def _normal_factor(rows, total):
     """Lower Cholesky factor of I + B B^T; the total complementarity says how accurate."""
     n_rows, n = rows.shape
-    normal = np.empty((n_rows, n_rows))
-    # The lower half only, in two strips: three quarters of the work of one product.
-    half = n_rows // 2
-    first, last = rows[:half], rows[half:]
-    normal[:half, :half] = first @ first.T
-    normal[half:, :half] = last @ first.T
-    normal[half:, half:] = last @ last.T
+    normal = rows @ rows.T
     steepest = 0.0
     for i in range(n_rows):
         steepest = max(steepest, normal[i, i])
         normal[i, i] += 1.0
-        normal[i, max(i + 1, half):] = 0.0
     if total < ACCURATE_BELOW or steepest > STEEP:
         tall = np.zeros((n + n_rows, n_rows))
         tall[:n] = rows.T
