@@ -19,6 +19,7 @@ from nf_isac_msgs.msg import (
     DesignStatus,
     EchoEstimate,
     EchoEstimateArray,
+    EchoSamples,
     StageTime,
     Track,
     TrackArray,
@@ -31,6 +32,7 @@ from nf_isac_msgs.msg import (
 from nf_isac_ros.conversions.adapters import KINDS
 from nf_isac_ros.conversions.matrices import pack
 from nf_isac_ros.conversions.reading import ROLES
+from nf_isac_ros.core.localisation import echoes
 from nf_isac_ros.core.reports import (
     BoundReport,
     CovarianceReport,
@@ -223,3 +225,28 @@ def echo_estimate_array_message(estimates: Sequence[PositionEstimate], stamp: fl
             covariance=[float(value) for value in np.ravel(estimate.covariance)],
             log_likelihood_ratio=float(estimate.log_likelihood_ratio))
             for estimate in estimates])
+
+
+def echo_samples_message(samples: echoes.EchoSamples, stamp: float, sequence: int,
+                         sensor: echoes.Sensor) -> EchoSamples:
+    """
+    Compressed echoes of one sensing period.
+
+    Parameters
+    ----------
+    samples : core EchoSamples
+    stamp : float
+        Middle of the period [s].
+    sequence : int
+        Of the Beamformer that was on the air.
+    sensor : Sensor
+        Whose arrays they belong to.
+
+    """
+    return EchoSamples(
+        header=header(stamp, sensor.receive_array.name), sequence=sequence,
+        symbols=samples.symbols, n_elements=samples.samples.shape[0],
+        n_transmit=samples.excitation.shape[0], n_streams=samples.samples.shape[1],
+        samples=pack(samples.samples), excitation=pack(samples.excitation),
+        transmit_layout_hash=sensor.transmit_array.layout_hash,
+        receive_layout_hash=sensor.receive_array.layout_hash)

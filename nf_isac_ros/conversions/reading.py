@@ -18,6 +18,7 @@ from nf_isac_ros.conversions.adapters import seconds
 from nf_isac_ros.conversions.errors import MessageError
 from nf_isac_ros.conversions.matrices import unpack
 from nf_isac_ros.core.extended.gram import ExtendedBounds
+from nf_isac_ros.core.localisation.echoes import EchoSamples, Sensor
 from nf_isac_ros.core.reports import (
     BoundReport,
     CovarianceReport,
@@ -187,3 +188,38 @@ def read_echo_estimates(message: Any) -> tuple[PositionEstimate, ...]:
         estimate.id, _xyz(estimate.position),
         np.array(estimate.covariance, dtype=float).reshape(3, 3), estimate.log_likelihood_ratio)
         for estimate in message.estimates)
+
+
+def read_echo_samples(message: Any, sensor: Sensor) -> EchoSamples:
+    """
+    Compressed echoes of an EchoSamples message.
+
+    Parameters
+    ----------
+    message : nf_isac_msgs/msg/EchoSamples
+        Live or read from a bag; the matrices share memory with it.
+    sensor : Sensor
+        Whose arrays they must belong to.
+
+    Raises
+    ------
+    MessageError
+        If they belong to other arrays ('layout-mismatch'), or a matrix has not the stated shape
+        ('bad-shape').
+    EchoError
+        'not-finite', or 'bad-shape' if there is no stream.
+
+    """
+    for name, found, array in (
+            ('transmit', message.transmit_layout_hash, sensor.transmit_array),
+            ('receive', message.receive_layout_hash, sensor.receive_array)):
+        if found != array.layout_hash:
+            raise MessageError(f'{name}_layout_hash is {found!r}, must be {array.layout_hash!r}',
+                               'layout-mismatch')
+    for name, found, array in (('n_elements', message.n_elements, sensor.receive_array),
+                               ('n_transmit', message.n_transmit, sensor.transmit_array)):
+        if found != len(array):
+            raise MessageError(f'{name} is {found}, must be {len(array)}', 'bad-shape')
+    return EchoSamples(
+        unpack(message.samples, message.n_elements, message.n_streams),
+        unpack(message.excitation, message.n_transmit, message.n_streams), int(message.symbols))
