@@ -152,6 +152,14 @@ class MarkerSettings:
 
 
 @dataclass(frozen=True)
+class SearchSettings:
+    """A box in the world frame in which new targets are looked for; corners, shape (3,) [m]."""
+
+    lower: Vector
+    upper: Vector
+
+
+@dataclass(frozen=True)
 class Deployment:
     """
     A testbed: frames, arrays, radio, what is designed, and whose poses come from where.
@@ -173,6 +181,8 @@ class Deployment:
         That tracks may name.
     options : ExtendedOptions
         For the extended targets.
+    search : SearchSettings or None
+        Where the localizer looks for new targets; None: nowhere.
 
     """
 
@@ -187,6 +197,7 @@ class Deployment:
     markers: MarkerSettings
     contours: Mapping[str, Contour] = field(default_factory=dict)
     options: ExtendedOptions = ExtendedOptions()
+    search: SearchSettings | None = None
 
 
 Role = Literal['target', 'user']
@@ -231,6 +242,21 @@ class _TrackingModel(StrictModel):
         if self.drop_s < self.predict_s:
             raise fault(['drop_s'], self.drop_s, f'must be at least predict_s ({self.predict_s})')
         return self
+
+
+class _SearchModel(StrictModel):
+    lower_m: Point
+    upper_m: Point
+
+    @model_validator(mode='after')
+    def _ordered(self) -> _SearchModel:
+        if not (np.array(self.upper_m) > self.lower_m).all():
+            raise fault(['upper_m'], self.upper_m, f'must be above lower_m ({self.lower_m})')
+        return self
+
+    def value(self) -> SearchSettings:
+        return SearchSettings(np.array(self.lower_m, dtype=float),
+                              np.array(self.upper_m, dtype=float))
 
 
 TOPIC = r'^(/|~/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$'
@@ -372,6 +398,7 @@ class DeploymentModel(StrictModel):
     bodies: Annotated[list[_BodyModel], Len(0, MAX_BODIES)] = []
     options: OptionsModel = OptionsModel()
     markers: _MarkersModel = _MarkersModel()
+    search: _SearchModel | None = None
 
     @model_validator(mode='after')
     def _unique(self) -> DeploymentModel:
@@ -408,7 +435,8 @@ class DeploymentModel(StrictModel):
             path=path, world_frame=self.world_frame, transmit_array=transmit,
             receive_array=receive, radio=radio, design=design, tracking=tracking,
             bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
-            contours=contours, options=self.options.value())
+            contours=contours, options=self.options.value(),
+            search=None if self.search is None else self.search.value())
 
 
 def load_deployment(path: Path) -> Deployment:

@@ -20,9 +20,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.arrays import AntennaArray, planar_elements
 from nf_isac_ros.core.fisher import FisherMap, position_bounds
 from nf_isac_ros.core.localisation.echoes import EchoError, EchoSamples, Sensor
 from nf_isac_ros.core.propagation import write_conjugate_responses, write_decorrelated
+from nf_isac_ros.core.scene import SensingNoise
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -264,3 +266,12 @@ class _Basis:
 def _power(rows: Complex) -> Real:
     """Squared norms of rows."""
     return np.einsum('ij,ij->i', rows, rows.conj()).real
+
+
+def warm_up() -> None:
+    """Compile or load the kernels, so that the first echoes do not."""
+    array = AntennaArray(planar_elements(2, 2, 0.5))
+    sensor = Sensor(array, array, 1.0, SensingNoise(power=1.0))
+    point = np.array([[0.0, 0.0, 5.0]])
+    ones = np.ones((4, 1), dtype=complex)
+    Likelihood(sensor, EchoSamples(ones, ones, 1)).at(point).covariances
