@@ -12,11 +12,12 @@ pytest.importorskip('nf_isac_msgs.msg', reason='nf_isac_msgs is not built')
 
 from nf_isac_ros.conversions import messages, reading  # noqa: E402
 from nf_isac_ros.conversions.adapters import read_track_array, seconds  # noqa: E402
+from nf_isac_ros.conversions.errors import MessageError  # noqa: E402
+from nf_isac_ros.core.arrays import AntennaArray  # noqa: E402
 from nf_isac_ros.core.exceptions import NfIsacError  # noqa: E402
 from nf_isac_ros.core.extended.gram import ExtendedBounds  # noqa: E402
-from nf_isac_ros.core.arrays import AntennaArray
-from nf_isac_ros.core.localisation.echoes import EchoSamples, Sensor
-from nf_isac_ros.core.localisation.localiser import EchoState, LocatedTarget
+from nf_isac_ros.core.localisation.echoes import EchoSamples, Sensor  # noqa: E402
+from nf_isac_ros.core.localisation.localiser import EchoState, LocatedTarget  # noqa: E402
 from nf_isac_ros.core.reports import (  # noqa: E402
     BoundReport,
     CovarianceReport,
@@ -25,6 +26,7 @@ from nf_isac_ros.core.reports import (  # noqa: E402
     TrackReport,
     orthogonal_factor,
 )
+from nf_isac_ros.core.scene import SensingNoise  # noqa: E402
 from nf_isac_ros.core.solution import Quality, TargetReport, UserReport  # noqa: E402
 from nf_isac_ros.core.tracking import (  # noqa: E402
     ChannelSample,
