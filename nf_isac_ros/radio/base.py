@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.localisation.echoes import EchoSamples
 from nf_isac_ros.radio.command import Beams
+from nf_isac_ros.radio.options import Options
 
 Vector = NDArray[np.float64]
 
@@ -45,6 +47,9 @@ class BeamUpdate:
     publish_stamp: int = 0
     valid_until: int = 0
     calibration_epoch: int = 0
+
+
+NO_UPDATE = BeamUpdate()
 
 
 @dataclass(frozen=True)
@@ -97,14 +102,23 @@ class Backend(ABC):
     """
     A radio that emits beams.
 
-    A backend starts mute. `mute` and `fault` may be called from another thread than the other
-    methods, and must return within a millisecond whatever they are doing. After `close` nothing
-    is called any more.
+    The constructor takes a `Site` and the options of the backend, validated by `OPTIONS`; it
+    raises BackendError if the radio cannot be used. A backend starts mute. `mute`, `cut_off` and
+    `fault` may be called from another thread than the other methods, and must return within a
+    millisecond whatever they are doing. After `close` nothing is called any more.
+
+    Attributes
+    ----------
+    OPTIONS : type
+        Which options there are; see docs/deployment.md.
+
     """
+
+    OPTIONS: ClassVar[type[Options]] = Options
 
     @abstractmethod
     def transmit(self, beams: Beams, user_ids: tuple[str, ...],
-                 update: BeamUpdate = BeamUpdate()) -> None:
+                 update: BeamUpdate = NO_UPDATE) -> None:
         """
         Emit these beams from now on.
 
@@ -133,6 +147,18 @@ class Backend(ABC):
     def fault(self) -> str:
         """Why the radio does not work any more, in words; empty while it does."""
         return ''
+
+    def cut_off(self) -> None:
+        """
+        Emit nothing from now on, by other means than `mute`: a power switch, say.
+
+        Called when `mute` does not answer, from another thread and while it still hangs.
+        """
+        self.mute()
+
+    def diagnostics(self) -> dict[str, str | int | float]:
+        """Counts and states for /diagnostics, by name with unit; not to be waited for."""
+        return {}
 
     def close(self) -> None:
         """Give everything back; the radio stays mute."""
