@@ -5,6 +5,7 @@ import pytest
 
 from nf_isac_ros.core.arrays import AntennaArray, Pose, planar_elements
 from nf_isac_ros.core.scene import Radio, SensingNoise
+from nf_isac_ros.radio.options import Site
 from nf_isac_ros.radio.simulated import SimulatedBackend
 
 WAVELENGTH = 0.01
@@ -37,7 +38,7 @@ def expected(user, beams, column):
 
 
 def test_sinr_is_that_of_the_true_positions(beams):
-    backend = SimulatedBackend(ARRAY, RADIO)
+    backend = SimulatedBackend(Site.ideal(ARRAY, RADIO))
     backend.transmit(beams, ('u1', 'u2'))
     found = backend.received_sinr(USERS)
     assert found == pytest.approx(
@@ -45,14 +46,14 @@ def test_sinr_is_that_of_the_true_positions(beams):
 
 
 def test_beam_of_a_lost_user_still_disturbs_the_others(beams):
-    backend = SimulatedBackend(ARRAY, RADIO)
+    backend = SimulatedBackend(Site.ideal(ARRAY, RADIO))
     backend.transmit(beams, ('lost', 'u1'))
     found = backend.received_sinr(USERS)
     assert found == pytest.approx({'u1': expected('u1', beams, 1)}, rel=1e-4)
 
 
 def test_muted_radio_knows_no_sinr(beams):
-    backend = SimulatedBackend(ARRAY, RADIO)
+    backend = SimulatedBackend(Site.ideal(ARRAY, RADIO))
     assert backend.emitted is None
     assert backend.received_sinr(USERS) == {}
     backend.transmit(beams, ('u1', 'u2'))
@@ -63,13 +64,13 @@ def test_muted_radio_knows_no_sinr(beams):
 
 
 def test_user_on_an_antenna_is_not_known(beams):
-    backend = SimulatedBackend(ARRAY, RADIO)
+    backend = SimulatedBackend(Site.ideal(ARRAY, RADIO))
     backend.transmit(beams, ('u1', 'u2'))
     found = backend.received_sinr({'u1': ARRAY.positions[3], 'u2': USERS['u2']})
     assert list(found) == ['u2']
 
 
 def test_sensing_beams_alone_serve_nobody(beams):
-    backend = SimulatedBackend(ARRAY, RADIO)
+    backend = SimulatedBackend(Site.ideal(ARRAY, RADIO))
     backend.transmit(beams, ())
     assert backend.received_sinr(USERS) == {}
