@@ -7,26 +7,35 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
 from nf_isac_msgs.msg import Beamformer, RadioStatus, TrackArray
 from nf_isac_ros.conversions.adapters import read_track_array
-from nf_isac_ros.conversions.messages import count_messages, header, user_status_messages
+from nf_isac_ros.conversions.messages import (
+    count_messages,
+    header,
+    time_message,
+    user_status_messages,
+)
 from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.localisation.echoes import EchoSamples
 from nf_isac_ros.core.propagation import warm_up
 from nf_isac_ros.core.solution import UserReport
 from nf_isac_ros.core.tracking import Role, TrackState, TrackStore
 from nf_isac_ros.files.deployment import load_deployment
 from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
+from nf_isac_ros.nodes.echoes import EchoPublisher
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values
 from nf_isac_ros.nodes.qos import BEAMS_IN, NO_EVENTS_IN, RADIO_STATUS, TRACKS, overridable
 from nf_isac_ros.nodes.spin import run
-from nf_isac_ros.radio.backends import BACKENDS
-from nf_isac_ros.radio.base import Backend
-from nf_isac_ros.radio.checks import BeamError, Limits
+from nf_isac_ros.radio.backends import BACKENDS, make_backend
+from nf_isac_ros.radio.base import Backend, Scatterer
+from nf_isac_ros.radio.checks import BeamError, Limits, Verdict
 from nf_isac_ros.radio.command import command_from_message
+from nf_isac_ros.radio.options import read_site
 from nf_isac_ros.radio.transmitter import Transmitter, TransmitterState
 
 PARAMETERS = (
@@ -40,6 +49,10 @@ PARAMETERS = (
               maximum=60.0, read_only=True),
     Parameter('max_age_s', 1.0, 'Beams that were published longer ago are refused', 's',
               minimum=0.01, maximum=60.0, read_only=True),
+    Parameter('echo_rate_hz', 0.0, 'Sensing periods per second whose echoes are published; 0: none',
+              'Hz', minimum=0.0, maximum=1000.0, read_only=True),
+    Parameter('echo_seed', 1, 'Seed of the noise of simulated echoes', minimum=0,
+              maximum=2 ** 32 - 1, read_only=True),
     Parameter('autoarm', True, 'The radio is armed when the node is activated; else by the '
               'service radio/arm', read_only=True),
 )
@@ -68,6 +81,8 @@ class RadioDriver(LifecycleNode):
         self._truth_faults = Counts(self, 'truth refused')
         self._backend: Backend | None = None
         self._transmitter: Transmitter | None = None
+        # Sequence number of the beams that went on the air last, and when [s].
+        self._applied = 0, math.nan
         self._undo: list[Callable[[], object]] = []
         self._status_out: Any = None
         self._diagnostics = Diagnostics(self, self._health)
@@ -78,8 +93,9 @@ class RadioDriver(LifecycleNode):
         # Now, not while beams are on the air.
         warm_up()
         try:
-            self._backend = BACKENDS[self._settings.backend](
-                deployment.transmit_array, deployment.radio)
+            self._backend = make_backend(self._settings.backend, read_site(
+                deployment.transmit_array, deployment.receive_array, deployment.radio, {},
+                deployment.path.parent), {})
         except NfIsacError as error:
             self.get_logger().error(f'backend {self._settings.backend}: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -94,7 +110,13 @@ class RadioDriver(LifecycleNode):
         # On the steady clock: a stopped /clock is something to report.
         timer = self.create_timer(1.0 / self._settings.status_rate_hz, self._publish_status,
                                   clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._undo = [
+        self._undo = []
+        if self._settings.echo_rate_hz:
+            echoes = EchoPublisher(
+                self, deployment, self._settings.echo_rate_hz, self._settings.echo_seed,
+                self._echoes, lambda: self._applied[0], self._truth_faults)
+            self._undo.append(echoes.destroy)
+        self._undo += [
             lambda: self.destroy_timer(timer), lambda: self.destroy_service(arm),
             lambda: self.destroy_subscription(truth), lambda: self.destroy_subscription(beams)]
         return super().on_configure(state)
@@ -108,6 +130,7 @@ class RadioDriver(LifecycleNode):
             self._settings.power_margin, _nanoseconds(self._settings.max_lease_s),
             _nanoseconds(self._settings.max_age_s),
             _nanoseconds(self._deployment.tracking.max_clock_skew))
+        self._applied = 0, math.nan
         self._beam_faults.reset()
         self._truth_faults.reset()
         clock = self.get_clock()
@@ -169,9 +192,18 @@ class RadioDriver(LifecycleNode):
         if self._transmitter is None:
             return
         try:
-            self._transmitter.take(command_from_message(message))
+            command = command_from_message(message)
+            if self._transmitter.take(command) is Verdict.APPLIED:
+                self._applied = command.sequence, self._now()
         except BeamError as error:
             self._beam_faults.add(error.reason, str(error))
+
+    def _echoes(self, targets: Sequence[Scatterer],
+                rng: np.random.Generator) -> EchoSamples | None:
+        """Echoes of the beams that are on the air now."""
+        if self._transmitter is None or self._backend is None:
+            return None
+        return self._backend.echoes(targets, rng)
 
     def _on_truth(self, message: TrackArray) -> None:
         # Positions in the truth are those of the antennas: no offset is applied.
@@ -208,7 +240,8 @@ class RadioDriver(LifecycleNode):
             power_limit=self._deployment.radio.power,
             max_element_power=0.0 if beams is None else beams.max_element_power,
             eirp=0.0 if beams is None else beams.eirp, muted_duration=state.muted_duration,
-            users=user_status_messages(self._received(state, now))))
+            users=user_status_messages(self._received(state, now)),
+            apply_stamp=time_message(self._applied[1])))
 
     def _received(self, state: TransmitterState, now: float) -> list[UserReport]:
         """SINR of every user that is configured, served, or told by the truth."""

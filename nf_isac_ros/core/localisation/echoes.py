@@ -22,6 +22,7 @@ from nf_isac_ros.core.scene import SensingNoise
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complexfloating]
+Full = NDArray[np.complex128]
 
 # Streams that carry less of the strongest one than this are none.
 _EMPTY = 1e-12
@@ -121,12 +122,12 @@ class Sensor:
         return self.transmit_array.same_elements(self.receive_array)
 
     @cached_property
-    def _factor(self) -> NDArray[np.complex128]:
+    def _factor(self) -> Full:
         """Cholesky factor L of Q = L L^H, shape (M, M); needed of a full Q only."""
         assert self.noise.covariance is not None
         return np.linalg.cholesky(self.noise.covariance)
 
-    def whiten(self, columns: Complex) -> NDArray[np.complex128]:
+    def whiten(self, columns: Full) -> Full:
         """Apply L^-1, Q = L L^H, to columns of shape (M, n) [1/sqrt(W)]."""
         if self.noise.power is not None:
             return columns * (1.0 / np.sqrt(self.noise.power))
@@ -134,7 +135,7 @@ class Sensor:
             return columns * (1.0 / np.sqrt(self.noise.diagonal))[:, None]
         return solve_triangular(self._factor, columns, lower=True, check_finite=False)
 
-    def whitened_power(self, rows: Complex) -> Real:
+    def whitened_power(self, rows: Full) -> Real:
         """a^H Q^-1 a for rows a^H of shape (n, M), shape (n,) [1/W]."""
         if self.noise.covariance is not None:
             white = self.whiten(rows.conj().T)
@@ -143,15 +144,16 @@ class Sensor:
         pairs = np.ascontiguousarray(rows).view(float)
         if self.noise.power is not None:
             return np.einsum('ij,ij->i', pairs, pairs) / self.noise.power
+        assert self.noise.diagonal is not None
         return np.einsum('ij,ij,j->i', pairs, pairs, np.repeat(1.0 / self.noise.diagonal, 2))
 
-    def unwhiten(self, columns: Complex) -> NDArray[np.complex128]:
+    def unwhiten(self, columns: Full) -> Full:
         """Apply L^-H, Q = L L^H, to columns of shape (M, n): after `whiten`, Q^-1."""
         if self.noise.covariance is None:
             return self.whiten(columns)
         return solve_triangular(self._factor, columns, lower=True, trans='C', check_finite=False)
 
-    def colour(self, columns: Complex) -> NDArray[np.complex128]:
+    def colour(self, columns: Full) -> Full:
         """Apply L, Q = L L^H, to columns of shape (M, n) of unit variance [sqrt(W)]."""
         if self.noise.power is not None:
             return columns * np.sqrt(self.noise.power)
@@ -174,8 +176,8 @@ class Compression:
 
     """
 
-    root: NDArray[np.complex128]
-    projection: NDArray[np.complex128]
+    root: Full
+    projection: Full
 
 
 def compression(symbols: Complex) -> Compression:
@@ -206,7 +208,7 @@ def compression(symbols: Complex) -> Compression:
                        symbols.conj().T @ ((vectors / root) @ vectors.conj().T))
 
 
-def qpsk_symbols(rng: np.random.Generator, streams: int, count: int) -> NDArray[np.complex128]:
+def qpsk_symbols(rng: np.random.Generator, streams: int, count: int) -> Full:
     """Independent QPSK symbols of unit power, shape (streams, count)."""
     return np.asarray(np.exp(0.5j * np.pi * rng.integers(0, 4, (streams, count))))
 

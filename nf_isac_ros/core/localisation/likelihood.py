@@ -222,8 +222,8 @@ class Likelihood:
         lit = sent @ self._excitation
         columns = seen.conj().T
         residual = self._samples - (columns * known.reflections) @ lit.conj()
-        return _Basis(self._inverse(residual), self._inverse(columns), lit,
-                      np.linalg.inv(known._overlap))
+        inverse: Complex = np.linalg.inv(known._overlap)
+        return _Basis(self._inverse(residual), self._inverse(columns), lit, inverse)
 
     def _waves(self, points: Real) -> tuple[Complex, Complex]:
         sensor = self._sensor
