@@ -49,8 +49,8 @@ PARAMETERS = (
               maximum=60.0, read_only=True),
     Parameter('max_age_s', 1.0, 'Beams that were published longer ago are refused', 's',
               minimum=0.01, maximum=60.0, read_only=True),
-    Parameter('echo_rate_hz', 0.0, 'Sensing periods per second whose echoes are published; 0: none',
-              'Hz', minimum=0.0, maximum=1000.0, read_only=True),
+    Parameter('echo_rate_hz', 0.0, 'Sensing periods per second whose echoes are published; 0: '
+              'none', 'Hz', minimum=0.0, maximum=1000.0, read_only=True),
     Parameter('echo_seed', 1, 'Seed of the noise of simulated echoes', minimum=0,
               maximum=2 ** 32 - 1, read_only=True),
     Parameter('autoarm', True, 'The radio is armed when the node is activated; else by the '

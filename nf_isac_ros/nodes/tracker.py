@@ -1,4 +1,4 @@
-"""Node that tracks targets by the estimates from echoes, and tells the beamformer where they are."""
+"""Node that tracks targets by the estimates from their echoes, for the beamformer."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ from nf_isac_ros.nodes.spin import run
 
 DEFAULTS = TrackerSettings()
 BY_TRUTH, BY_SEARCH = 'truth', 'search'
+# A truth of another time says nothing about now [s].
+LATEST_TRUTH = 1.0
+# No track is surer than this at first [m].
+LEAST_ERROR = 1e-3
 
 PARAMETERS = (
     Parameter('deployment_file', '', 'Deployment file: world frame, bodies', read_only=True),
-    Parameter('start', BY_TRUTH, 'Where tracks come from at first; truth: the first message on '
-              'truth/targets, with an error, and never again; search: new targets that the '
-              'localizer finds', choices=(BY_TRUTH, BY_SEARCH), read_only=True),
+    Parameter('start', BY_TRUTH, 'Where tracks come from at first; truth: truth/targets, with an '
+              'error, until the first echoes come, and never again; search: new targets that '
+              'the localizer finds', choices=(BY_TRUTH, BY_SEARCH), read_only=True),
     Parameter('start_error_m', 0.05, 'Standard deviation of each coordinate of tracks that start '
               'from the truth', 'm', minimum=0.0, maximum=10.0, read_only=True),
     Parameter('seed', 1, 'Seed of that error', minimum=0, maximum=2 ** 32 - 1, read_only=True),
@@ -76,6 +80,7 @@ class Tracker(Node):
             settings.confirm_hits, settings.confirm_looks, settings.restart_after,
             settings.coast_s), self._deployment.tracking.max_clock_skew)
         self._start_error = settings.start_error_m
+        self._errors: dict[str, np.ndarray] = {}
         self._rng = np.random.default_rng(settings.seed)
         self._period = 1.0 / settings.rate_hz
         self._rejected = Counts(self, 'message rejected')
@@ -116,15 +121,13 @@ class Tracker(Node):
             return
         now = self._advance()
         for sample in samples:
-            if sample.kind == 'point' and abs(sample.stamp - now) <= 1.0:
+            if sample.kind == 'point' and abs(sample.stamp - now) <= LATEST_TRUTH:
+                if sample.id not in self._errors:
+                    self._errors[sample.id] = self._start_error * self._rng.standard_normal(3)
                 self._tracker.start(Detection(
-                    sample.id, sample.position + self._start_error * self._rng.standard_normal(3),
-                    max(self._start_error, 1e-3) ** 2 * np.eye(3)), sample.stamp)
-        if self._tracker.tracks(now):
-            # Never again.
-            self.destroy_subscription(self._truth)
-            self._truth = None
-            self._publish(now)
+                    sample.id, sample.position + self._errors[sample.id],
+                    max(self._start_error, LEAST_ERROR) ** 2 * np.eye(3)), sample.stamp)
+        self._publish(now)
 
     def _on_estimates(self, message: EchoEstimateArray) -> None:
         self._advance()
@@ -138,6 +141,10 @@ class Tracker(Node):
         except NfIsacError as error:
             self._rejected.add(error.reason, str(error))
             return
+        if self._truth is not None:
+            # There are echoes now: from here on nobody is told the truth.
+            self.destroy_subscription(self._truth)
+            self._truth = None
         # Where the clock brought the tracks ahead meanwhile, stamps must not go back.
         self._publish(max(stamp, self._sent + 1e-6))
 

@@ -125,7 +125,7 @@ class Sensor:
     def _factor(self) -> Full:
         """Cholesky factor L of Q = L L^H, shape (M, M); needed of a full Q only."""
         assert self.noise.covariance is not None
-        return np.linalg.cholesky(self.noise.covariance)
+        return np.asarray(np.linalg.cholesky(self.noise.covariance), dtype=complex)
 
     def whiten(self, columns: Full) -> Full:
         """Apply L^-1, Q = L L^H, to columns of shape (M, n) [1/sqrt(W)]."""

@@ -222,7 +222,7 @@ class Likelihood:
         lit = sent @ self._excitation
         columns = seen.conj().T
         residual = self._samples - (columns * known.reflections) @ lit.conj()
-        inverse: Complex = np.linalg.inv(known._overlap)
+        inverse = np.asarray(np.linalg.inv(known._overlap), dtype=complex)
         return _Basis(self._inverse(residual), self._inverse(columns), lit, inverse)
 
     def _waves(self, points: Real) -> tuple[Complex, Complex]:
@@ -274,4 +274,6 @@ def warm_up() -> None:
     sensor = Sensor(array, array, 1.0, SensingNoise(power=1.0))
     point = np.array([[0.0, 0.0, 5.0]])
     ones = np.ones((4, 1), dtype=complex)
-    Likelihood(sensor, EchoSamples(ones, ones, 1)).at(point).covariances
+    likelihood = Likelihood(sensor, EchoSamples(ones, ones, 1))
+    position_bounds(likelihood.at(point).fisher, 1)
+    likelihood.scan(point)
