@@ -98,8 +98,10 @@ class Backend(ABC):
     A radio that emits beams.
 
     A backend starts mute. `mute` and `fault` may be called from another thread than the other
-    methods, and must return within a millisecond whatever they are doing. After `close` nothing
-    is called any more.
+    methods, and must return within a millisecond whatever they are doing. `transmit` is called
+    from a thread of its own; if it takes longer than the driver's `backend_timeout_s`, the radio
+    is muted and that fault latches, as for an exception that leaves one of the three. After
+    `close` nothing is called any more.
     """
 
     @abstractmethod
@@ -129,6 +131,16 @@ class Backend(ABC):
     @abstractmethod
     def mute(self) -> None:
         """Emit nothing from now on."""
+
+    def cut_off(self) -> None:
+        """
+        Emit nothing from now on, by other means than `mute`.
+
+        Called, from further threads, when `mute` has failed or does not return: switch off a
+        power supply, open a relay, end the process of the radio. What has no such means is muted
+        once more.
+        """
+        self.mute()
 
     def fault(self) -> str:
         """Why the radio does not work any more, in words; empty while it does."""
