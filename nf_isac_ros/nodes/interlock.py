@@ -41,7 +41,7 @@ INTERLOCK_PARAMETERS = (
               read_only=True),
     Parameter('loss_window', 20, 'How many messages are looked back upon for lost ones',
               minimum=2, maximum=10000, read_only=True),
-    Parameter('max_loss', 0.5, 'Largest share of them that may be lost; above it the radio is '
+    Parameter('max_loss', 0.8, 'Largest share of them that may be lost; above it the radio is '
               'muted', minimum=0.0, maximum=1.0, read_only=True),
     Parameter('designer_timeout_s', 1.0, 'A designer that is silent for so long is said to be '
               'lost', 's', minimum=0.01, maximum=60.0, read_only=True),

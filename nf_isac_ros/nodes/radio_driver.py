@@ -53,6 +53,9 @@ PARAMETERS = (
     *INTERLOCK_PARAMETERS,
 )
 
+# How often people are looked after who move while beams are on the air [s].
+KEEP_CLEAR_PERIOD = 0.1
+
 
 class RadioDriver(LifecycleNode):
     """
@@ -110,6 +113,8 @@ class RadioDriver(LifecycleNode):
         truth = self.create_subscription(TrackArray, 'truth/users', self._on_truth, TRACKS,
                                          event_callbacks=NO_EVENTS_IN,
                                          qos_overriding_options=overridable())
+        # On the steady clock: a stopped /clock is something to report.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
         if self._people.tracked:
             try:
                 people = PoseInputs(
@@ -119,12 +124,12 @@ class RadioDriver(LifecycleNode):
             except NfIsacError as error:
                 self.get_logger().error(f'people in keep-out volumes: {error}')
                 return TransitionCallbackReturn.FAILURE
-            self._undo.append(people.destroy)
+            watch = self.create_timer(KEEP_CLEAR_PERIOD, self._keep_clear, clock=steady)
+            self._undo += [people.destroy, lambda: self.destroy_timer(watch)]
         arm = self.create_service(SetBool, 'radio/arm', self._on_arm)
         reset = self.create_service(Trigger, 'radio/reset', self._on_reset)
-        # On the steady clock: a stopped /clock is something to report.
         timer = self.create_timer(1.0 / self._settings.status_rate_hz, self._publish_status,
-                                  clock=Clock(clock_type=ClockType.STEADY_TIME))
+                                  clock=steady)
         self._undo += [
             lambda: self.destroy_timer(timer), lambda: self.destroy_service(reset),
             lambda: self.destroy_service(arm), lambda: self.destroy_subscription(truth),
@@ -263,13 +268,16 @@ class RadioDriver(LifecycleNode):
         if self._transmitter is None or self._status_out is None:
             return
         now = self._now()
-        self._transmitter.keep_clear()
         state = self._transmitter.state()
         designed = [] if state.emission is None else self._promises.turned_down(
             state.emission.command.sequence, state.emission.scale)
         self._status_out.publish(radio_status(
             state, self._deployment, now, designed, self._received(state, now)))
         self._tell_faults(state)
+
+    def _keep_clear(self) -> None:
+        if self._transmitter is not None:
+            self._transmitter.keep_clear()
 
     def _tell_faults(self, state: TransmitterState) -> None:
         """Log each fault once, when it latches."""

@@ -82,7 +82,7 @@ class Watching:
     malformed: Repetition = Repetition()
     regressing: Repetition = Repetition()
     loss_window: int = 20
-    max_loss: float = 0.5
+    max_loss: float = 0.8
     designer_timeout: int = 1_000_000_000
 
 
