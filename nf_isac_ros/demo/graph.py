@@ -24,6 +24,9 @@ NODES = (SCENARIO, PLAYER, *LIFECYCLE_NODES, LOCALIZER, TRACKER, 'markers', RECO
 
 OPEN, CLOSED = 'open', 'closed'
 LOOPS = (OPEN, CLOSED)
+RADIO = 'radio_driver'
+# A recording has an end, and a recorder would find its folder taken.
+NOT_RESTARTED = (PLAYER, RECORDER)
 
 DEFAULT_SCENARIO = 'crossing'
 # What it is with a closed loop.
@@ -275,7 +278,7 @@ def programs(source: Source, recording: Path,
             # JSON is YAML, which is what the argument is read as; it quotes what must be quoted.
             *(word for key, value in values.items()
               for word in ('-p', f'{key}:={json.dumps(value)}')),
-            *extra[name]))
+            *extra[name]), restart=name not in NOT_RESTARTED)
         for name, values in parameters.items())
 
 

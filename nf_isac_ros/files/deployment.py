@@ -28,6 +28,7 @@ from nf_isac_ros.files.extended import (
     known_contours,
     named_contour,
 )
+from nf_isac_ros.files.limits import LimitSettings, LimitsModel
 from nf_isac_ros.files.models import (
     MAX_BODIES,
     ArrayModel,
@@ -183,6 +184,8 @@ class Deployment:
         For the extended targets.
     search : SearchSettings or None
         Where the localizer looks for new targets; None: nowhere.
+    limits : LimitSettings
+        What the radio may radiate.
 
     """
 
@@ -198,6 +201,7 @@ class Deployment:
     contours: Mapping[str, Contour] = field(default_factory=dict)
     options: ExtendedOptions = ExtendedOptions()
     search: SearchSettings | None = None
+    limits: LimitSettings = LimitSettings()
 
 
 Role = Literal['target', 'user']
@@ -392,6 +396,7 @@ class DeploymentModel(StrictModel):
     array: ArrayModel
     receive_array: Annotated[ArrayModel | None, word_for_none('same')] = None
     radio: _RadioModel
+    limits: LimitsModel = LimitsModel()
     design: _DesignModel = _DesignModel()
     tracking: _TrackingModel = _TrackingModel()
     contours: Annotated[str, Field(min_length=1)] | None = None
@@ -436,7 +441,8 @@ class DeploymentModel(StrictModel):
             receive_array=receive, radio=radio, design=design, tracking=tracking,
             bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
             contours=contours, options=self.options.value(),
-            search=None if self.search is None else self.search.value())
+            search=None if self.search is None else self.search.value(),
+            limits=self.limits.value({body.id for body in self.bodies}))
 
 
 def load_deployment(path: Path) -> Deployment:
