@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 import numpy as np
@@ -173,6 +173,8 @@ class Deployment:
         That tracks may name.
     options : ExtendedOptions
         For the extended targets.
+    radio_backend : mapping
+        Options of front end, samples and backends, by part; each checks its own.
 
     """
 
@@ -187,6 +189,7 @@ class Deployment:
     markers: MarkerSettings
     contours: Mapping[str, Contour] = field(default_factory=dict)
     options: ExtendedOptions = ExtendedOptions()
+    radio_backend: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 Role = Literal['target', 'user']
@@ -372,6 +375,7 @@ class DeploymentModel(StrictModel):
     bodies: Annotated[list[_BodyModel], Len(0, MAX_BODIES)] = []
     options: OptionsModel = OptionsModel()
     markers: _MarkersModel = _MarkersModel()
+    radio_backend: dict[str, dict[str, Any]] = {}
 
     @model_validator(mode='after')
     def _unique(self) -> DeploymentModel:
@@ -408,7 +412,7 @@ class DeploymentModel(StrictModel):
             path=path, world_frame=self.world_frame, transmit_array=transmit,
             receive_array=receive, radio=radio, design=design, tracking=tracking,
             bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
-            contours=contours, options=self.options.value())
+            contours=contours, options=self.options.value(), radio_backend=self.radio_backend)
 
 
 def load_deployment(path: Path) -> Deployment:
