@@ -99,11 +99,10 @@ def test_measured_sinr_is_the_analytic_one(beams):
         sinr = expected(name, served, column)
         assert 0.5 < sinr < 100
         measured = np.array([one[name].sinr for one in found])
-        # Symbols of a block that are not quite orthogonal to those of the others are noise, too.
         assert measured.mean() == pytest.approx(
             sinr, abs=4 * measured.std() / np.sqrt(len(measured)))
-        assert measured.std() == pytest.approx(
-            np.sqrt((2 * sinr + sinr ** 2) / 400), rel=0.3)
+        # Interference of a few QPSK streams varies less than noise: the interval is wide enough.
+        assert measured.std() < 1.1 * np.sqrt((2 * sinr + sinr ** 2) / 400)
         evm = np.sqrt(np.mean([one[name].evm ** 2 for one in found]))
         assert evm == pytest.approx(1 / np.sqrt(sinr), rel=0.05)
         covered = [one[name].sinr_low <= sinr <= one[name].sinr_high for one in found]
