@@ -20,6 +20,9 @@ LIFECYCLE_NODES = ('radio_driver', 'beamformer')
 RECORDER = 'bag_recorder'
 SCENARIO, PLAYER = 'scenario', 'bag_player'
 NODES = (SCENARIO, PLAYER, *LIFECYCLE_NODES, 'markers', RECORDER)
+RADIO = 'radio_driver'
+# A recording has an end, and a recorder would find its folder taken.
+NOT_RESTARTED = (PLAYER, RECORDER)
 
 DEFAULT_SCENARIO = 'crossing'
 
@@ -253,7 +256,7 @@ def programs(source: Source, recording: Path,
             # JSON is YAML, which is what the argument is read as; it quotes what must be quoted.
             *(word for key, value in values.items()
               for word in ('-p', f'{key}:={json.dumps(value)}')),
-            *extra[name]))
+            *extra[name]), restart=name not in NOT_RESTARTED)
         for name, values in parameters.items())
 
 

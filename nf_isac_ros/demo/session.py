@@ -139,7 +139,7 @@ class _Session:
         if now or self.screen.due:
             self.screen.show(self._tally.snapshot(
                 self._title, phase, self.plan.duration, time.time(), self.nodes,
-                tuple(death.node for death in self.deaths)))
+                tuple({death.node for death in self.deaths} - set(self.supervisor.running))))
 
     def note_endings(self, endings: list[Ending]) -> None:
         """Take note of processes that have ended."""
@@ -299,10 +299,21 @@ def _measure(session: _Session, monitor: Any) -> None:
     while not session.interruption and (left := end - time.monotonic()) > 0:
         monitor.spin(min(STEP, left))
         session.note_endings(session.supervisor.poll())
-        if not session.supervisor.running:
+        _revive(session, monitor)
+        if not session.supervisor.running and not session.supervisor.reviving:
             break
         session.show('measuring')
     log.end = time.time()
+
+
+def _revive(session: _Session, monitor: Any) -> None:
+    """Start nodes again that died, and bring them up."""
+    for name in session.supervisor.revive():
+        session.nodes[name] = 'running'
+        monitor.begin_again(name)
+    for name, state in monitor.advance_bring_up().items():
+        if name in session.supervisor.running:
+            session.nodes[name] = state
 
 
 def _stop(session: _Session) -> None:
@@ -327,6 +338,7 @@ def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
         },
         power_limit=session.plan.deployment.radio.power,
         deaths=tuple(session.deaths),
+        restarts=dict(session.supervisor.restarts),
         interrupted=bool(session.interruption),
         problems=tuple(session.problems),
         measured=session.measured)

@@ -75,6 +75,8 @@ class RunFacts:
     power_limit : float or None
         Limit of the deployment [W]; None: the one that the radio states alone counts.
     deaths : tuple of Death
+    restarts : mapping of str to int
+        How often each node was started again.
     interrupted : bool
         The user ended the run early.
     problems : tuple of str
@@ -87,6 +89,7 @@ class RunFacts:
     source: Mapping[str, Any] = field(default_factory=dict)
     power_limit: float | None = None
     deaths: tuple[Death, ...] = ()
+    restarts: Mapping[str, int] = field(default_factory=dict)
     interrupted: bool = False
     problems: tuple[str, ...] = ()
     measured: bool = True
@@ -227,6 +230,7 @@ def summarise(log: RunLog, facts: RunFacts) -> dict[str, Any]:
         'users': [_user_row(user, cycles, designs, radio_in_window) for user in log.user_ids],
         'targets': [_target_row(target, cycles, log) for target in log.target_ids],
         'nodes_died': [asdict(death) for death in facts.deaths],
+        'nodes_restarted': dict(facts.restarts),
         'unreadable_messages': log.ignored,
     }
 

@@ -28,6 +28,7 @@ from nf_isac_ros.files.extended import (
     known_contours,
     named_contour,
 )
+from nf_isac_ros.files.limits import LimitSettings, LimitsModel
 from nf_isac_ros.files.models import (
     MAX_BODIES,
     ArrayModel,
@@ -173,6 +174,8 @@ class Deployment:
         That tracks may name.
     options : ExtendedOptions
         For the extended targets.
+    limits : LimitSettings
+        What the radio may radiate.
     radio_backend : mapping
         Options of front end, samples and backends, by part; each checks its own.
 
@@ -189,6 +192,7 @@ class Deployment:
     markers: MarkerSettings
     contours: Mapping[str, Contour] = field(default_factory=dict)
     options: ExtendedOptions = ExtendedOptions()
+    limits: LimitSettings = LimitSettings()
     radio_backend: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -369,6 +373,7 @@ class DeploymentModel(StrictModel):
     array: ArrayModel
     receive_array: Annotated[ArrayModel | None, word_for_none('same')] = None
     radio: _RadioModel
+    limits: LimitsModel = LimitsModel()
     design: _DesignModel = _DesignModel()
     tracking: _TrackingModel = _TrackingModel()
     contours: Annotated[str, Field(min_length=1)] | None = None
@@ -412,7 +417,9 @@ class DeploymentModel(StrictModel):
             path=path, world_frame=self.world_frame, transmit_array=transmit,
             receive_array=receive, radio=radio, design=design, tracking=tracking,
             bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
-            contours=contours, options=self.options.value(), radio_backend=self.radio_backend)
+            contours=contours, options=self.options.value(),
+            limits=self.limits.value({body.id for body in self.bodies}),
+            radio_backend=self.radio_backend)
 
 
 def load_deployment(path: Path) -> Deployment:

@@ -40,7 +40,7 @@ class Radio:
         self.probe = probe
         self.deployment = deployment
         self.node = graph.start(
-            'radio_driver', {'deployment_file': deployment.path, **parameters},
+            'radio_driver', {'deployment_file': deployment.path, 'autoarm': True, **parameters},
             ['-r', f'__ns:={namespace}'] if namespace else ())
         self.status = probe.collect(RadioStatus, f'{namespace}/radio/status', LATCHED)
         probe.activate(f'{namespace}/radio_driver')
@@ -54,7 +54,8 @@ class Radio:
         weights = np.exp(2j * np.pi * distance / wavelength) * np.sqrt(power / len(array))
         now = self.probe.node.get_clock().now().nanoseconds if now is None else now
         fields = {
-            'sequence': sequence, 'publish_stamp': stamp(now),
+            'sequence': sequence, 'publish_stamp': stamp(now), 'design_stamp': stamp(now),
+            'oldest_track_stamp': stamp(now),
             'valid_until': stamp(now + round(1e9 * lease)), 'user_ids': ['u1'],
             'n_elements': len(array), 'n_users': 1, 'n_sensing': 0, 'power': power,
             'wavelength': wavelength, 'layout_hash': array.layout_hash, **changes}
@@ -145,7 +146,7 @@ def test_lease_ends_by_itself(make):
 def test_stopped_clock_does_not_keep_it_on_the_air(graph, probe, deployment):
     clock = probe.node.create_publisher(Clock, '/clock', 10)
     node = graph.start('radio_driver', {
-        'deployment_file': deployment.path, 'use_sim_time': True})
+        'deployment_file': deployment.path, 'use_sim_time': True, 'autoarm': True})
     status = probe.collect(RadioStatus, 'radio/status', LATCHED)
     probe.activate('/radio_driver')
     beams = probe.publisher(Beamformer, 'beamformer')
@@ -239,6 +240,7 @@ def test_arming_is_a_service(make):
     radio = make(autoarm=False)
     (status,) = radio.status.wait()
     assert (status.armed, status.mute_reason) == (False, 'not-armed')
+    assert status.state == RadioStatus.STATE_DISARMED
     radio.send(1)
     time.sleep(0.2)
     assert radio.status.messages[-1].muted
