@@ -19,17 +19,19 @@ from nf_isac_ros.conversions.errors import MessageError
 from nf_isac_ros.conversions.matrices import unpack
 from nf_isac_ros.core.extended.gram import ExtendedBounds
 from nf_isac_ros.core.localisation.echoes import EchoSamples, Sensor
+from nf_isac_ros.core.localisation.localiser import EchoState, LocatedTarget
 from nf_isac_ros.core.reports import (
     BoundReport,
     CovarianceReport,
     CycleReport,
     DesignedBeams,
-    PositionEstimate,
     TrackReport,
 )
 from nf_isac_ros.core.solution import Quality, TargetReport, UserReport
 from nf_isac_ros.core.tracking import ChannelSample, Role, TrackState
 
+# EchoEstimate.STATE_DETECTED, ...
+ECHO_STATES = (EchoState.DETECTED, EchoState.LOST, EchoState.NEW)
 ROLES = (Role.TARGET, Role.USER)   # TrackStatus.ROLE_TARGET, TrackStatus.ROLE_USER
 FIELD_UNKNOWN, FIELD_NEAR = 0, 1   # of CrbEntry and UserStatus
 KIND_EXTENDED = 1                  # of CrbEntry
@@ -182,12 +184,19 @@ def read_design_status(message: Any) -> CycleReport:
         rejected=read_counts(message.rejected))
 
 
-def read_echo_estimates(message: Any) -> tuple[PositionEstimate, ...]:
-    """Position estimates of an EchoEstimateArray."""
-    return tuple(PositionEstimate(
-        estimate.id, _xyz(estimate.position),
-        np.array(estimate.covariance, dtype=float).reshape(3, 3), estimate.log_likelihood_ratio)
-        for estimate in message.estimates)
+def read_echo_estimates(message: Any) -> tuple[LocatedTarget, ...]:
+    """Position estimates of an EchoEstimateArray; MessageError if a state is none of those."""
+    estimates = []
+    for estimate in message.estimates:
+        if not 0 <= estimate.state < len(ECHO_STATES):
+            raise MessageError(f'state of estimate {estimate.id!r} is {estimate.state}, must be '
+                               '0, 1 or 2', 'bad-constant')
+        estimates.append(LocatedTarget(
+            estimate.id, ECHO_STATES[estimate.state], _xyz(estimate.position),
+            np.array(estimate.covariance, dtype=float).reshape(3, 3),
+            complex(estimate.reflection_re, estimate.reflection_im),
+            estimate.log_likelihood_ratio, estimate.threshold))
+    return tuple(estimates)
 
 
 def read_echo_samples(message: Any, sensor: Sensor) -> EchoSamples:

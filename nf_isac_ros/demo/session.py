@@ -18,7 +18,22 @@ from rich.console import Console
 from rich.text import Text
 
 from nf_isac_ros import __version__
-from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, SCENARIO, Source
+from nf_isac_ros.core.localisation.loop import LoopRecord
+from nf_isac_ros.demo.graph import (
+    CLOSED,
+    LIFECYCLE_NODES,
+    PLAYER,
+    RECORDER,
+    SCENARIO,
+    Source,
+)
+from nf_isac_ros.demo.loop import (
+    TargetErrors,
+    compare_designs,
+    compared_rows,
+    live_rows,
+    target_errors,
+)
 from nf_isac_ros.demo.output import OutputFolder
 from nf_isac_ros.demo.runlog import LIVE_TOPICS, PATH_TOPICS, RunLog
 from nf_isac_ros.demo.summary import EXTENDED_BOUNDS, Death, RunFacts, summarise, write_json
@@ -122,6 +137,8 @@ class _Session:
     nodes: dict[str, str] = field(default_factory=dict)
     deaths: list[Death] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    errors: tuple[TargetErrors, ...] = ()
+    compared: tuple[LoopRecord, ...] = ()
 
     def __post_init__(self) -> None:
         """Begin to count."""
@@ -189,9 +206,13 @@ def run_session(plan: Plan, programs: Sequence[Program], out: OutputFolder) -> i
     # From here on Ctrl-C simply ends it: no process is left, and the summary is there.
     problems = []
     if session.measured:
+        problems = _add_paths(session.log, out.recording)
+        if plan.source.loop == CLOSED:
+            console.print('comparing designs on the same noise', style='dim')
+            problems += _judge_loop(session)
         console.print('drawing the pictures', style='dim')
-        problems = _add_paths(session.log, out.recording) + _draw(session, out)
-    if problems:
+        problems += _draw(session, out)
+    if problems or session.errors:
         session.problems += problems
         summary = _write_summary(session, out)
     _report(console, summary, out)
@@ -333,6 +354,7 @@ def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
             'cuts': [str(cut) for cut in source.cuts],
             'rate': source.rate,
             'seed': source.seed,
+            'loop': source.loop,
             'settings': {f'{node}.{name}': value for node, name, value in session.plan.settings},
             'asked_duration_s': session.plan.duration,
         },
@@ -346,6 +368,9 @@ def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
         'version': __version__,
         'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         **summarise(log, facts)}
+    if session.errors:
+        summary['loop'] = live_rows(session.errors)
+        summary['loop_designs'] = compared_rows(session.compared)
     write_json(summary, out.path / 'summary.json')
     return summary
 
@@ -362,13 +387,32 @@ def _add_paths(log: RunLog, recording: Path) -> list[str]:
         return [str(error)]
 
 
+def _judge_loop(session: _Session) -> list[str]:
+    """Errors of the closed loop, and the same with other designs; return what went wrong."""
+    plan = session.plan
+    session.errors = target_errors(session.log, plan.deployment)
+    try:
+        session.compared = compare_designs(
+            session.log, plan.deployment, plan.deployment.design,
+            1 if plan.source.seed is None else plan.source.seed)
+    except Exception as error:  # noqa: BLE001  a comparison must not cost the other results
+        return [f'designs could not be compared: {type(error).__name__}: {error}']
+    unseen = [row.id for row in session.errors if not len(row.echo_times)]
+    return [f'{name} was never seen by its echo' for name in unseen]
+
+
 def _draw(session: _Session, out: OutputFolder) -> list[str]:
     """Draw the pictures; return what went wrong, one line each."""
+    from nf_isac_ros.demo.loop_pictures import draw_designs, draw_latency_budget, draw_loop
     from nf_isac_ros.demo.pictures import draw_scene, draw_timeline
     problems = []
     drawings = (
         ('scene.png', lambda path: draw_scene(session.plan.deployment, session.log, path)),
-        ('timeline.png', lambda path: draw_timeline(session.log, path)))
+        ('timeline.png', lambda path: draw_timeline(session.log, path)),
+        *((('loop.png', lambda path: draw_loop(session.log, session.errors, path)),
+           ('designs.png', lambda path: draw_designs(session.compared, path)))
+          if session.errors else ()),
+        ('latency.png', lambda path: draw_latency_budget(session.log, path)))
     for name, draw in drawings:
         try:
             draw(out.path / name)
@@ -386,7 +430,8 @@ def _report(console: Console, summary: dict[str, Any], out: OutputFolder) -> Non
     say('')
     if summary['cycles']:
         _report_numbers(say, summary)
-    written = [name for name in ('summary.json', 'scene.png', 'timeline.png', 'recording', 'logs')
+    written = [name for name in ('summary.json', 'scene.png', 'timeline.png', 'loop.png',
+                                 'designs.png', 'latency.png', 'recording', 'logs')
                if (out.path / name).exists()]
     say(f'in {out.path}: {", ".join(written)}')
     for death in summary['nodes_died']:
@@ -420,3 +465,11 @@ def _report_numbers(say: Callable[[str], None], summary: dict[str, Any]) -> None
             f'isotropic {length(target["isotropic_root_crb_m"]["p50"])}'
             + ''.join(f', {name} {(length if name == "range" else angle)(target[key]["p50"])}'
                       for name, key in EXTENDED_BOUNDS.items() if key in target))
+    for name, row in summary.get('loop', {}).items():
+        say(f'loop {name}: track error {length(row["rmse_m"])}, echoes '
+            f'{length(row["echo_rmse_m"])}, bound {length(row["root_crb_m"])} (rms), lost '
+            f'{number(row["lost_s"], ".1f")} s')
+    for design, rows in summary.get('loop_designs', {}).items():
+        say(f'  {design}, same noise: ' + ', '.join(
+            f'{name} track error {length(row["rmse_m"])}, bound {length(row["root_crb_m"])}'
+            for name, row in rows.items()), 'dim')

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nf_isac_ros.demo.loop import latency_rows
 from nf_isac_ros.demo.runlog import OUTCOMES, STATES, DesignRecord, RadioRecord, RunLog
 
 # A design may miss a required SINR by so much before that is a violation [dB].
@@ -200,6 +201,8 @@ def summarise(log: RunLog, facts: RunFacts) -> dict[str, Any]:
         'stages_ms': {
             stage: percentiles((design.stages.get(stage, math.nan) for design in designs), 50, 99)
             for stage in dict.fromkeys(name for design in designs for name in design.stages)},
+        'latency_ms': {stage: percentiles(spent.tolist(), 50, 99)
+                       for stage, spent in latency_rows(log).items() if stage != 'time'},
         'quality': {outcome: outcomes[outcome] for outcome in OUTCOMES},
         'gap_max': max(certified, default=math.nan),
         'gap_p50': percentiles(certified, 50)['p50'],

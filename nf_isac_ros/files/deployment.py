@@ -153,6 +153,14 @@ class MarkerSettings:
 
 
 @dataclass(frozen=True)
+class SearchSettings:
+    """A box in the world frame in which new targets are looked for; corners, shape (3,) [m]."""
+
+    lower: Vector
+    upper: Vector
+
+
+@dataclass(frozen=True)
 class Deployment:
     """
     A testbed: frames, arrays, radio, what is designed, and whose poses come from where.
@@ -178,6 +186,8 @@ class Deployment:
         What the radio may radiate.
     radio_backend : mapping
         Options of front end, samples and backends, by part; each checks its own.
+    search : SearchSettings or None
+        Where the localizer looks for new targets; None: nowhere.
 
     """
 
@@ -194,6 +204,7 @@ class Deployment:
     options: ExtendedOptions = ExtendedOptions()
     limits: LimitSettings = LimitSettings()
     radio_backend: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    search: SearchSettings | None = None
 
 
 Role = Literal['target', 'user']
@@ -238,6 +249,21 @@ class _TrackingModel(StrictModel):
         if self.drop_s < self.predict_s:
             raise fault(['drop_s'], self.drop_s, f'must be at least predict_s ({self.predict_s})')
         return self
+
+
+class _SearchModel(StrictModel):
+    lower_m: Point
+    upper_m: Point
+
+    @model_validator(mode='after')
+    def _ordered(self) -> _SearchModel:
+        if not (np.array(self.upper_m) > self.lower_m).all():
+            raise fault(['upper_m'], self.upper_m, f'must be above lower_m ({self.lower_m})')
+        return self
+
+    def value(self) -> SearchSettings:
+        return SearchSettings(np.array(self.lower_m, dtype=float),
+                              np.array(self.upper_m, dtype=float))
 
 
 TOPIC = r'^(/|~/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$'
@@ -381,6 +407,7 @@ class DeploymentModel(StrictModel):
     options: OptionsModel = OptionsModel()
     markers: _MarkersModel = _MarkersModel()
     radio_backend: dict[str, dict[str, Any]] = {}
+    search: _SearchModel | None = None
 
     @model_validator(mode='after')
     def _unique(self) -> DeploymentModel:
@@ -419,7 +446,8 @@ class DeploymentModel(StrictModel):
             bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
             contours=contours, options=self.options.value(),
             limits=self.limits.value({body.id for body in self.bodies}),
-            radio_backend=self.radio_backend)
+            radio_backend=self.radio_backend,
+            search=None if self.search is None else self.search.value())
 
 
 def load_deployment(path: Path) -> Deployment:

@@ -9,6 +9,7 @@ from pathlib import Path
 import threading
 from typing import Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
@@ -18,11 +19,13 @@ from std_srvs.srv import SetBool, Trigger
 from nf_isac_msgs.msg import Beamformer, DesignStatus, RadioStatus, TrackArray
 from nf_isac_ros.conversions.adapters import read_track_array
 from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.localisation.echoes import EchoSamples
 from nf_isac_ros.core.propagation import warm_up
 from nf_isac_ros.core.solution import UserReport
 from nf_isac_ros.core.tracking import ChannelStore, Role, TrackState, TrackStore
 from nf_isac_ros.files.deployment import load_deployment
 from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
+from nf_isac_ros.nodes.echoes import EchoPublisher
 from nf_isac_ros.nodes.inputs import PoseInputs
 from nf_isac_ros.nodes.interlock import (
     INTERLOCK_PARAMETERS,
@@ -38,11 +41,12 @@ from nf_isac_ros.nodes.interlock import (
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values
 from nf_isac_ros.nodes.qos import BEAMS_IN, NO_EVENTS_IN, RADIO_STATUS, TRACKS, overridable
 from nf_isac_ros.nodes.spin import run
-from nf_isac_ros.radio.backends import BACKENDS
-from nf_isac_ros.radio.base import Backend
+from nf_isac_ros.radio.backends import BACKENDS, make_backend
+from nf_isac_ros.radio.base import Backend, Scatterer
 from nf_isac_ros.radio.checks import BeamError, check_size
 from nf_isac_ros.radio.command import BeamCommand, command_from_message
 from nf_isac_ros.radio.faults import Fault
+from nf_isac_ros.radio.options import read_site
 from nf_isac_ros.radio.transmitter import Transmitter, TransmitterState
 
 PARAMETERS = (
@@ -50,6 +54,10 @@ PARAMETERS = (
     Parameter('backend', 'simulated', 'Which radio', choices=tuple(BACKENDS), read_only=True),
     Parameter('status_rate_hz', 50.0, 'Rate of radio/status', 'Hz', minimum=1.0, maximum=500.0,
               read_only=True),
+    Parameter('echo_rate_hz', 0.0, 'Sensing periods per second whose echoes are published; 0: '
+              'none', 'Hz', minimum=0.0, maximum=1000.0, read_only=True),
+    Parameter('echo_seed', 1, 'Seed of the noise of simulated echoes', minimum=0,
+              maximum=2 ** 32 - 1, read_only=True),
     *INTERLOCK_PARAMETERS,
 )
 
@@ -97,8 +105,9 @@ class RadioDriver(LifecycleNode):
         # Now, not while beams are on the air.
         warm_up()
         try:
-            self._backend = BACKENDS[self._settings.backend](
-                deployment.transmit_array, deployment.radio)
+            self._backend = make_backend(self._settings.backend, read_site(
+                deployment.transmit_array, deployment.receive_array, deployment.radio, {},
+                deployment.path.parent), {})
         except NfIsacError as error:
             self.get_logger().error(f'backend {self._settings.backend}: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -130,6 +139,11 @@ class RadioDriver(LifecycleNode):
         reset = self.create_service(Trigger, 'radio/reset', self._on_reset)
         timer = self.create_timer(1.0 / self._settings.status_rate_hz, self._publish_status,
                                   clock=steady)
+        if self._settings.echo_rate_hz:
+            echoes = EchoPublisher(
+                self, deployment, self._settings.echo_rate_hz, self._settings.echo_seed,
+                self._echoes, self._sequence, self._truth_faults)
+            self._undo.append(echoes.destroy)
         self._undo += [
             lambda: self.destroy_timer(timer), lambda: self.destroy_service(reset),
             lambda: self.destroy_service(arm), lambda: self.destroy_subscription(truth),
@@ -231,6 +245,17 @@ class RadioDriver(LifecycleNode):
             self._transmitter.designer_heard(
                 message.outcome == DesignStatus.OUTCOME_MUTE, message.sequence,
                 message.fallback_reason)
+
+    def _echoes(self, targets: Sequence[Scatterer],
+                rng: np.random.Generator) -> EchoSamples | None:
+        """Echoes of the beams that are on the air now."""
+        if self._transmitter is None or self._backend is None:
+            return None
+        return self._backend.echoes(targets, rng)
+
+    def _sequence(self) -> int:
+        """Sequence number of the beams that went on the air last; 0: none did."""
+        return 0 if self._transmitter is None else self._transmitter.state().last_sequence
 
     def _on_truth(self, message: TrackArray) -> None:
         # Positions in the truth are those of the antennas: no offset is applied.

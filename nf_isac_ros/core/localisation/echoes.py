@@ -22,6 +22,7 @@ from nf_isac_ros.core.scene import SensingNoise
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complexfloating]
+Full = NDArray[np.complex128]
 
 # Streams that carry less of the strongest one than this are none.
 _EMPTY = 1e-12
@@ -121,12 +122,12 @@ class Sensor:
         return self.transmit_array.same_elements(self.receive_array)
 
     @cached_property
-    def _factor(self) -> NDArray[np.complex128]:
+    def _factor(self) -> Full:
         """Cholesky factor L of Q = L L^H, shape (M, M); needed of a full Q only."""
         assert self.noise.covariance is not None
-        return np.linalg.cholesky(self.noise.covariance)
+        return np.asarray(np.linalg.cholesky(self.noise.covariance), dtype=complex)
 
-    def whiten(self, columns: Complex) -> NDArray[np.complex128]:
+    def whiten(self, columns: Full) -> Full:
         """Apply L^-1, Q = L L^H, to columns of shape (M, n) [1/sqrt(W)]."""
         if self.noise.power is not None:
             return columns * (1.0 / np.sqrt(self.noise.power))
@@ -134,7 +135,25 @@ class Sensor:
             return columns * (1.0 / np.sqrt(self.noise.diagonal))[:, None]
         return solve_triangular(self._factor, columns, lower=True, check_finite=False)
 
-    def colour(self, columns: Complex) -> NDArray[np.complex128]:
+    def whitened_power(self, rows: Full) -> Real:
+        """a^H Q^-1 a for rows a^H of shape (n, M), shape (n,) [1/W]."""
+        if self.noise.covariance is not None:
+            white = self.whiten(rows.conj().T)
+            return (white.real ** 2 + white.imag ** 2).sum(axis=0)
+        # Rows are contiguous: as pairs of real numbers they are squared without a copy.
+        pairs = np.ascontiguousarray(rows).view(float)
+        if self.noise.power is not None:
+            return np.einsum('ij,ij->i', pairs, pairs) / self.noise.power
+        assert self.noise.diagonal is not None
+        return np.einsum('ij,ij,j->i', pairs, pairs, np.repeat(1.0 / self.noise.diagonal, 2))
+
+    def unwhiten(self, columns: Full) -> Full:
+        """Apply L^-H, Q = L L^H, to columns of shape (M, n): after `whiten`, Q^-1."""
+        if self.noise.covariance is None:
+            return self.whiten(columns)
+        return solve_triangular(self._factor, columns, lower=True, trans='C', check_finite=False)
+
+    def colour(self, columns: Full) -> Full:
         """Apply L, Q = L L^H, to columns of shape (M, n) of unit variance [sqrt(W)]."""
         if self.noise.power is not None:
             return columns * np.sqrt(self.noise.power)
@@ -157,8 +176,8 @@ class Compression:
 
     """
 
-    root: NDArray[np.complex128]
-    projection: NDArray[np.complex128]
+    root: Full
+    projection: Full
 
 
 def compression(symbols: Complex) -> Compression:
@@ -187,6 +206,11 @@ def compression(symbols: Complex) -> Compression:
     root = np.sqrt(values)
     return Compression((vectors * root) @ vectors.conj().T,
                        symbols.conj().T @ ((vectors / root) @ vectors.conj().T))
+
+
+def qpsk_symbols(rng: np.random.Generator, streams: int, count: int) -> Full:
+    """Independent QPSK symbols of unit power, shape (streams, count)."""
+    return np.asarray(np.exp(0.5j * np.pi * rng.integers(0, 4, (streams, count))))
 
 
 def compress(received: Complex, beams: Complex, symbols: Complex) -> EchoSamples:
@@ -255,8 +279,9 @@ def simulate_echo_samples(
     positions = np.asarray(positions, dtype=float).reshape(-1, 3)
     small = compression(symbols)
     excitation = beams @ small.root
-    noise = rng.standard_normal((len(sensor.receive_array), 2 * excitation.shape[1]))
-    samples = sensor.colour(noise.view(complex) * np.sqrt(0.5))
+    # Column by column, so that the first ones are the same whatever the number of streams.
+    noise = rng.standard_normal((excitation.shape[1], 2 * len(sensor.receive_array)))
+    samples = sensor.colour(noise.view(complex).T * np.sqrt(0.5))
     sent = responses(sensor.transmit_array.positions, positions, sensor.wavelength, names)
     seen = sent if sensor.monostatic else responses(
         sensor.receive_array.positions, positions, sensor.wavelength, names)
