@@ -21,12 +21,12 @@ RECORDER = 'bag_recorder'
 SCENARIO, PLAYER = 'scenario', 'bag_player'
 LOCALIZER, TRACKER = 'localizer', 'tracker'
 NODES = (SCENARIO, PLAYER, *LIFECYCLE_NODES, LOCALIZER, TRACKER, 'markers', RECORDER)
-
-OPEN, CLOSED = 'open', 'closed'
-LOOPS = (OPEN, CLOSED)
 RADIO = 'radio_driver'
 # A recording has an end, and a recorder would find its folder taken.
 NOT_RESTARTED = (PLAYER, RECORDER)
+
+OPEN, CLOSED = 'open', 'closed'
+LOOPS = (OPEN, CLOSED)
 
 DEFAULT_SCENARIO = 'crossing'
 # What it is with a closed loop.

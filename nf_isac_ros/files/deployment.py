@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 import numpy as np
@@ -182,10 +182,12 @@ class Deployment:
         That tracks may name.
     options : ExtendedOptions
         For the extended targets.
-    search : SearchSettings or None
-        Where the localizer looks for new targets; None: nowhere.
     limits : LimitSettings
         What the radio may radiate.
+    radio_backend : mapping
+        Options of front end, samples and backends, by part; each checks its own.
+    search : SearchSettings or None
+        Where the localizer looks for new targets; None: nowhere.
 
     """
 
@@ -200,8 +202,9 @@ class Deployment:
     markers: MarkerSettings
     contours: Mapping[str, Contour] = field(default_factory=dict)
     options: ExtendedOptions = ExtendedOptions()
-    search: SearchSettings | None = None
     limits: LimitSettings = LimitSettings()
+    radio_backend: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    search: SearchSettings | None = None
 
 
 Role = Literal['target', 'user']
@@ -403,6 +406,7 @@ class DeploymentModel(StrictModel):
     bodies: Annotated[list[_BodyModel], Len(0, MAX_BODIES)] = []
     options: OptionsModel = OptionsModel()
     markers: _MarkersModel = _MarkersModel()
+    radio_backend: dict[str, dict[str, Any]] = {}
     search: _SearchModel | None = None
 
     @model_validator(mode='after')
@@ -441,8 +445,9 @@ class DeploymentModel(StrictModel):
             receive_array=receive, radio=radio, design=design, tracking=tracking,
             bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
             contours=contours, options=self.options.value(),
-            search=None if self.search is None else self.search.value(),
-            limits=self.limits.value({body.id for body in self.bodies}))
+            limits=self.limits.value({body.id for body in self.bodies}),
+            radio_backend=self.radio_backend,
+            search=None if self.search is None else self.search.value())
 
 
 def load_deployment(path: Path) -> Deployment:

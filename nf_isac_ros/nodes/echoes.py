@@ -42,8 +42,10 @@ class EchoPublisher:
     seed : int
         Of made-up noise.
     source : callable
-        Gives the number of the beams that are on the air, and the echoes of true scatterers (none
-        without a truth) with a random generator; None if there are none.
+        Gives the echoes of true scatterers (none without a truth) with a random generator; None
+        if there are none.
+    sequence : callable
+        Number of the beams that are on the air.
     faults : Counts
         Counts what went wrong.
 
@@ -51,8 +53,8 @@ class EchoPublisher:
 
     def __init__(self, node: Node, deployment: Deployment, rate: float, seed: int,
                  source: Callable[[Sequence[Scatterer], np.random.Generator],
-                                  tuple[int, echoes.EchoSamples] | None],
-                 faults: Counts) -> None:
+                                  echoes.EchoSamples | None],
+                 sequence: Callable[[], int], faults: Counts) -> None:
         self._node = node
         self._frame = deployment.world_frame
         self._sensor = echoes.Sensor(deployment.transmit_array, deployment.receive_array,
@@ -62,6 +64,7 @@ class EchoPublisher:
         self._period = 1.0 / rate
         self._rng = np.random.default_rng(seed)
         self._source = source
+        self._sequence = sequence
         self._faults = faults
         self._last = self._told = -np.inf
         self._publisher = node.create_publisher(
@@ -106,13 +109,13 @@ class EchoPublisher:
 
     def _publish(self, stamp: float, targets: Sequence[Scatterer]) -> None:
         self._last = stamp
+        sequence = self._sequence()
         try:
-            received = self._source(targets, self._rng)
+            samples = self._source(targets, self._rng)
         except NfIsacError as error:
             self._faults.add(error.reason, str(error))
             return
-        if received is not None:
-            sequence, samples = received
+        if samples is not None:
             self._publisher.publish(echo_samples_message(samples, stamp, sequence, self._sensor))
 
     def _scatterer(self, sample: PoseSample) -> Scatterer:

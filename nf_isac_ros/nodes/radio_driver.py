@@ -142,7 +142,7 @@ class RadioDriver(LifecycleNode):
         if self._settings.echo_rate_hz:
             echoes = EchoPublisher(
                 self, deployment, self._settings.echo_rate_hz, self._settings.echo_seed,
-                self._echoes, self._truth_faults)
+                self._echoes, self._sequence, self._truth_faults)
             self._undo.append(echoes.destroy)
         self._undo += [
             lambda: self.destroy_timer(timer), lambda: self.destroy_service(reset),
@@ -247,13 +247,15 @@ class RadioDriver(LifecycleNode):
                 message.fallback_reason)
 
     def _echoes(self, targets: Sequence[Scatterer],
-                rng: np.random.Generator) -> tuple[int, EchoSamples] | None:
-        """Number of the beams that are on the air, and their echoes; None: mute."""
+                rng: np.random.Generator) -> EchoSamples | None:
+        """Echoes of the beams that are on the air now."""
         if self._transmitter is None or self._backend is None:
             return None
-        sequence = self._transmitter.state().last_sequence
-        samples = self._backend.echoes(targets, rng)
-        return None if samples is None else (sequence, samples)
+        return self._backend.echoes(targets, rng)
+
+    def _sequence(self) -> int:
+        """Sequence number of the beams that went on the air last; 0: none did."""
+        return 0 if self._transmitter is None else self._transmitter.state().last_sequence
 
     def _on_truth(self, message: TrackArray) -> None:
         # Positions in the truth are those of the antennas: no offset is applied.

@@ -105,7 +105,9 @@ class Backend(ABC):
     The constructor takes a `Site` and the options of the backend, validated by `OPTIONS`; it
     raises BackendError if the radio cannot be used. A backend starts mute. `mute`, `cut_off` and
     `fault` may be called from another thread than the other methods, and must return within a
-    millisecond whatever they are doing. After `close` nothing is called any more.
+    millisecond whatever they are doing. `transmit` is called from a thread of its own; if it takes
+    longer than the driver's `backend_timeout_s`, the radio is muted and that fault latches, as for
+    an exception that leaves one of the three. After `close` nothing is called any more.
 
     Attributes
     ----------
@@ -147,14 +149,6 @@ class Backend(ABC):
     def fault(self) -> str:
         """Why the radio does not work any more, in words; empty while it does."""
         return ''
-
-    def cut_off(self) -> None:
-        """
-        Emit nothing from now on, by other means than `mute`: a power switch, say.
-
-        Called when `mute` does not answer, from another thread and while it still hangs.
-        """
-        self.mute()
 
     def diagnostics(self) -> dict[str, str | int | float]:
         """Counts and states for /diagnostics, by name with unit; not to be waited for."""

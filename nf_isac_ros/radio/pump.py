@@ -13,7 +13,7 @@ from nf_isac_ros.radio.options import Site
 from nf_isac_ros.radio.waveform import Feed, OnAir, SampleBlock, SymbolSource, Waveform
 
 # Blocks are left out, and counted, when the thread is later than this [s]: time goes on.
-MOST_BEHIND = 0.1
+MOST_BEHIND = 0.25
 # A thread that has not come round for so long does not work any more [s].
 SILENT = 1.0
 # Between two looks at requests and at the end [s].
@@ -32,6 +32,13 @@ class PumpedBackend(Backend, ABC):
     ----------
     site : Site
 
+    Attributes
+    ----------
+    next_block : int
+        Number of the next block.
+    skipped : int
+        Blocks that were due too long ago to be made.
+
     """
 
     def __init__(self, site: Site) -> None:
@@ -42,6 +49,7 @@ class PumpedBackend(Backend, ABC):
             site.front_end, SymbolSource(samples.constellation, samples.seed),
             samples.block_length, self.elements, samples.streams)
         self.period = samples.block_length / samples.sample_rate_hz
+        self.next_block = 0
         self.skipped = 0
         # One reference, replaced as a whole: `mute` never waits for a block.
         self._feed: Feed | None = None
@@ -115,20 +123,20 @@ class PumpedBackend(Backend, ABC):
             self._failure = f'{type(error).__name__}: {error}'
 
     def _make_blocks(self) -> None:
-        start, index = time.monotonic(), 0
+        start = time.monotonic()
         while not self._ending.is_set():
             now = self._round = time.monotonic()
-            due = start + index * self.period
+            due = start + self.next_block * self.period
             if now < due:
                 self.wait(min(due - now, POLL))
                 continue
             if now - due > MOST_BEHIND:
                 present = int((now - start) / self.period)
-                self.skipped += present - index
-                index = present
+                self.skipped += present - self.next_block
+                self.next_block = present
             feed = self._feed
-            block = self.waveform.block(feed, index)
+            block = self.waveform.block(feed, self.next_block)
             if feed is not None and self._feed is None:
-                block = self.waveform.block(None, index)
+                block = self.waveform.block(None, self.next_block)
             self.hand_over(block)
-            index += 1
+            self.next_block += 1

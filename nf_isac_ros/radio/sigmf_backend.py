@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 import hashlib
@@ -120,6 +121,7 @@ class _Recording:
         try:
             # Unbuffered: a full disk shows itself where it can be told.
             self._data = open(self.data_path, 'xb', buffering=0)
+            sigmf.SigMFFile(metadata=self._metadata).validate()
             self._write_metadata()
         except OSError as error:
             raise BackendError(f'radio_backend.sigmf.path: is {options.path!r}; cannot write '
@@ -154,9 +156,7 @@ class _Recording:
         self._on_air, self._next_index = block.on_air, block.index + 1
         self._metadata['annotations'][-1]['core:sample_count'] = (
             self._count - self._metadata['annotations'][-1]['core:sample_start'])
-        since = time.monotonic() - self._written_at
-        if since > max(METADATA_PERIOD, self._write_took / METADATA_SHARE):
-            self._write_metadata()
+        self._keep_metadata(METADATA_PERIOD)
 
     def _stop(self, index: int) -> None:
         if self._on_air is None:
@@ -165,39 +165,51 @@ class _Recording:
             'core:sample_start': self._count, 'core:sample_count': 0, 'core:label': 'muted',
             f'{NAMESPACE}:datetime': _text(self._radio.time_of(index))})
         self._on_air = self._next_index = None
-        self._write_metadata()
+        self._keep_metadata(0.0)
 
     def _write(self, block: SampleBlock) -> None:
-        content = memoryview(block.samples).cast('B')
-        self._hash.update(content)
-        left = content
+        left = content = memoryview(block.samples).cast('B')
         try:
             while left:
                 left = left[self._data.write(left):]
         except OSError:
-            # Part of a sample is none.
-            self._data.truncate(self.bytes)
+            # Part of a sample is none. Where that cannot be mended, the metadata still knows how
+            # many samples are whole.
+            with suppress(OSError):
+                self._data.truncate(self.bytes)
             raise
+        self._hash.update(content)
         self._count += len(block.samples)
 
     def close(self) -> None:
         """End the recording; a second time does nothing."""
         if self._data.closed:
             return
+        if self._next_index is not None:
+            self._stop(self._next_index)
         self._data.close()
         if self.data_path.stat().st_size == self.bytes:
             self._metadata['global']['core:sha512'] = self._hash.hexdigest()
         self._write_metadata()
 
+    def _keep_metadata(self, period: float) -> None:
+        """Write the metadata, unless it was within the period [s] or takes too much time."""
+        since = time.monotonic() - self._written_at
+        if since > max(period, self._write_took / METADATA_SHARE):
+            self._write_metadata()
+
     def _write_metadata(self) -> None:
         """Write the metadata, whole or not at all."""
         started = time.monotonic()
         metadata = self._sigmf.SigMFFile(metadata=self._metadata)
-        metadata.validate()
         draft = self._meta_path.with_suffix('.draft')
-        with open(draft, 'w', encoding='utf-8') as stream:
-            metadata.dump(stream, pretty=False)
-        os.replace(draft, self._meta_path)
+        try:
+            with open(draft, 'w', encoding='utf-8') as stream:
+                metadata.dump(stream, pretty=False)
+            os.replace(draft, self._meta_path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
         self._written_at = time.monotonic()
         self._write_took = self._written_at - started
 

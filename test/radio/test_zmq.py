@@ -1,5 +1,6 @@
 """IQ streams as others read them: GNU Radio where it is installed, and pyzmq."""
 
+from pathlib import Path
 import struct
 import subprocess
 import time
@@ -11,23 +12,16 @@ import zmq
 
 from nf_isac_ros.radio.base import BackendError
 from nf_isac_ros.radio.options import OptionError, read_options
+from nf_isac_ros.radio.waveform import OnAir
 from nf_isac_ros.radio.zmq_backend import ZmqBackend, ZmqOptions
 
 LENGTH, ROWS = 200, 3
-# Of the interpreter that Debian's package gnuradio is for.
-PYTHON = '/usr/bin/python3'
-
-
-def has_gnuradio():
-    try:
-        return subprocess.run([PYTHON, '-c', 'from gnuradio import zeromq'], timeout=60,
-                              capture_output=True).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+# What Debian's package gnuradio installs, and the interpreter that it is for.
+GNURADIO, PYTHON = Path('/usr/lib/python3/dist-packages/gnuradio/zeromq'), '/usr/bin/python3'
 
 
 @pytest.fixture
-def radio(request):
+def radio():
     made = []
 
     def make(pattern='pub', where=None, **options):
@@ -74,10 +68,10 @@ class Peer:
         raise AssertionError('nothing but zeros')
 
 
-def place(samples, blocks):
-    """Number of the block that these samples begin with."""
-    for index, block in blocks.items():
-        if np.allclose(samples[:20], block[:20], atol=1e-6):
+def place(samples, backend, expected):
+    """Number of the block that these samples begin with: one of the last that were made."""
+    for index in range(backend.next_block, -1, -1):
+        if np.allclose(samples[:20], expected(index)[:20], atol=1e-6):
             return index
     raise AssertionError('samples of no block')
 
@@ -86,36 +80,138 @@ def place(samples, blocks):
 def test_streams_are_the_samples_block_by_block(radio, pattern):
     backend = radio(pattern)
     beams = random_beams()
-    blocks = {i: expected_block(backend.site, beams, ('u1', 'u2'), i) for i in range(2000)}
+
+    def expected(index):
+        return expected_block(backend.site, beams, ('u1', 'u2'), index)
     with Peer(backend, pattern) as peer:
         assert not peer.items().any(), 'boots mute'
         backend.transmit(beams, ('u1', 'u2'), UPDATE)
         received = [peer.first_signal(), *(peer.items() for _ in range(4))]
     assert all(items.shape == (LENGTH, ROWS) for items in received)
-    start = place(received[0], blocks)
+    start = place(received[0], backend, expected)
     for offset, items in enumerate(received):
-        assert items == pytest.approx(blocks[start + offset], abs=1e-6)
+        assert items == pytest.approx(expected(start + offset), abs=1e-6)
 
 
-@pytest.mark.skipif(not has_gnuradio(), reason='GNU Radio is not installed')
+def test_beams_change_between_blocks(radio):
+    backend = radio('push')
+    with Peer(backend, 'push') as peer:
+        backend.transmit(random_beams(1), ('u1', 'u2'), UPDATE)
+        received = [peer.first_signal()]
+        backend.transmit(random_beams(2), ('u2',), UPDATE)
+        received += [peer.items() for _ in range(20)]
+
+    def expected(index):
+        return expected_block(backend.site, random_beams(1), ('u1', 'u2'), index)
+
+    start = place(received[0], backend, expected)
+    both = {1: expected, 2: lambda index: expected_block(backend.site, random_beams(2), ('u2',),
+                                                         index)}
+    seen = []
+    for offset, items in enumerate(received):
+        seen += [which for which, block in both.items()
+                 if np.allclose(items, block(start + offset), atol=1e-6)]
+    assert len(seen) == len(received), 'each block is wholly of the old or of the new beams'
+    assert seen == sorted(seen) and set(seen) == {1, 2}
+
+
 @pytest.mark.parametrize('pattern', ['pub', 'push', 'rep'])
-def test_gnuradio_reads_the_samples_bit_by_bit(radio, tmp_path, pattern):
+def test_mute_turns_the_stream_to_zeros_at_once(radio, pattern):
     backend = radio(pattern)
+    with Peer(backend, pattern) as peer:
+        backend.transmit(random_beams(), ('u1', 'u2'), UPDATE)
+        peer.first_signal()
+        started = time.perf_counter()
+        backend.mute()
+        took = time.perf_counter() - started
+        muted = backend.next_block
+        # What is on its way: at most the queue, and the block that was being handed over.
+        received = [peer.items() for _ in range(30)]
+        assert backend.next_block > muted + 5, 'the stream goes on'
+    # A millisecond on a quiet machine; the test must live on a busy one.
+    assert took < 0.05
+    signal = [items.any() for items in received]
+    assert sum(signal) <= 9
+    assert signal == sorted(signal, reverse=True), 'nothing comes back after the mute'
+
+
+def test_requests_are_answered_with_what_fits(radio):
+    backend = radio('rep')
     beams = random_beams()
     backend.transmit(beams, ('u1', 'u2'), UPDATE)
+    with Peer(backend, 'rep', room=70) as peer:
+        first = peer.first_signal()
+        parts = [first, *(peer.items() for _ in range(8))]
+    assert max(map(len, parts)) == 70
+    assert {len(items) for items in parts} <= {70, LENGTH - 140}
+
+
+@pytest.mark.parametrize('request_', [b'', b'12345', struct.pack('=i', -4), struct.pack('=i', 0)],
+                         ids=['empty', 'five-bytes', 'negative', 'zero'])
+def test_foolish_requests_get_nothing_and_do_no_harm(radio, request_):
+    backend = radio('rep')
+    with Peer(backend, 'rep') as peer:
+        peer.socket.send(request_)
+        assert peer.socket.recv() == b''
+        assert len(peer.items()) == LENGTH
+    assert backend.fault() == ''
+
+
+def test_nobody_listening_holds_nothing_up(radio):
+    backend = radio('push', queue_blocks=2)
+    backend.transmit(random_beams(), ('u1', 'u2'), UPDATE)
+    deadline = time.monotonic() + 20
+    while backend.lost < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert backend.lost >= 5
+    assert backend.fault() == ''
+    assert backend.diagnostics()['blocks lost'] >= 5
+
+
+def test_address_in_use_is_named(radio):
+    backend = radio()
+    with pytest.raises(BackendError, match=rf"zmq.address: is '{backend.address}'.* free address"):
+        ZmqBackend(site(), ZmqOptions(address=backend.address))
+
+
+def test_closed_radio_gives_its_address_back(radio):
+    backend = radio()
+    backend.close()
+    ZmqBackend(site(), ZmqOptions(address=backend.address)).close()
+
+
+@pytest.mark.parametrize(('values', 'message'), [
+    ({'address': 'localhost:5555'}, r'radio_backend.zmq.address: is "localhost:5555"; must'),
+    ({'pattern': 'sub'}, "zmq.pattern: is \"sub\"; must be 'pub', 'push' or 'rep'"),
+    ({'queue_blocks': 0}, r'zmq.queue_blocks: is 0; must be from 1 to 1000'),
+    ({'adress': 'tcp://*:1'}, r'zmq.adress: is .*no such key, did you mean address'),
+], ids=lambda value: next(iter(value)) if isinstance(value, dict) else '')
+def test_wrong_options_are_named(values, message):
+    with pytest.raises(OptionError, match=message):
+        read_options(ZmqOptions, values, 'zmq')
+
+
+@pytest.mark.skipif(not GNURADIO.is_dir(), reason='GNU Radio is not installed')
+@pytest.mark.parametrize('pattern', ['pub', 'push', 'rep'])
+def test_gnuradio_reads_the_samples_bit_by_bit(radio, tmp_path, pattern):
+    # Blocks of 10 ms, so that none is lost while the machine is busy.
+    backend = radio(pattern, site(sample_rate_hz=2e4), queue_blocks=500)
+    on_air = OnAir(random_beams(), ('u1', 'u2'), UPDATE)
+    backend.transmit(on_air.beams, on_air.user_ids, UPDATE)
     file = tmp_path / 'samples'
-    subprocess.run([PYTHON, 'test/radio/gnuradio_receiver.py', backend.address, pattern,
-                    str(ROWS), str(10 * LENGTH), str(file)], check=True, timeout=120,
-                   capture_output=True)
+    subprocess.run(
+        [PYTHON, str(Path(__file__).with_name('gnuradio_receiver.py')), backend.address, pattern,
+         str(ROWS), str(10 * LENGTH), str(file)], check=True, timeout=120, capture_output=True)
     received = np.fromfile(file, np.complex64).reshape(-1, ROWS)
     assert len(received) == 10 * LENGTH
-    feed = backend.waveform.feed(backend._feed.on_air)
-    blocks = {i: backend.waveform.block(feed, i).samples
-              for i in range(int(60 / backend.period))}
-    # Whole blocks in a row: messages may be lost before the first one, not within.
-    if pattern == 'rep':
-        # The first block may have been read in parts: begin with the next one.
-        pass
-    start = place(received, blocks)
-    whole = np.concatenate([blocks[start + i] for i in range(10)])
-    assert received.tobytes() == whole.tobytes()
+    feed = backend.waveform.feed(on_air)
+
+    def expected(index):
+        return backend.waveform.block(feed, index).samples
+    # Replies begin with the blocks that waited, the first one from before the beams.
+    signal = received[np.argmax(received.any(axis=1)):]
+    blocks = len(signal) // LENGTH
+    assert len(signal) == blocks * LENGTH and blocks >= 9
+    start = place(signal, backend, expected)
+    whole = np.concatenate([expected(start + i) for i in range(blocks)])
+    assert signal.tobytes() == whole.tobytes()
