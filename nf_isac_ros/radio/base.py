@@ -146,6 +146,16 @@ class Backend(ABC):
     def mute(self) -> None:
         """Emit nothing from now on."""
 
+    def cut_off(self) -> None:
+        """
+        Emit nothing from now on, by other means than `mute`.
+
+        Called, from further threads, when `mute` has failed or does not return: switch off a
+        power supply, open a relay, end the process of the radio. What has no such means is muted
+        once more.
+        """
+        self.mute()
+
     def fault(self) -> str:
         """Why the radio does not work any more, in words; empty while it does."""
         return ''
