@@ -1,7 +1,7 @@
+from echo_scenes import POSITIONS, REFLECTIONS, SYMBOLS, WAVELENGTH, coloured, echo_scene
 import numpy as np
 import pytest
 
-from echo_scenes import POSITIONS, REFLECTIONS, SYMBOLS, WAVELENGTH, coloured, echo_scene
 from nf_isac_ros.core.arrays import AntennaArray, planar_elements
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.localisation.echoes import (
@@ -95,10 +95,10 @@ def test_noise_has_the_stated_covariance(kind):
     covariance = {'white': 2.0 * np.eye(4), 'diagonal': np.diag([1.0, 2.0, 3.0, 4.0]),
                   'full': noise.covariance}[kind]
     sensor = Sensor(array, array, WAVELENGTH, noise)
-    symbols = np.eye(2000, dtype=complex)
-    beams = np.zeros((4, 2000), dtype=complex)
-    samples = simulate_echo_samples(sensor, np.empty((0, 3)), np.empty(0), beams, symbols,
-                                    np.random.default_rng(3)).samples
+    symbols, rng = np.eye(50, dtype=complex), np.random.default_rng(3)
+    samples = np.hstack([simulate_echo_samples(
+        sensor, np.empty((0, 3)), np.empty(0), np.zeros((4, 50), complex), symbols, rng).samples
+        for _ in range(40)])
     found = samples @ samples.conj().T / 2000
     np.testing.assert_allclose(found, covariance, atol=0.15 * np.abs(covariance).max())
     np.testing.assert_allclose(samples @ samples.T / 2000, 0.0,
