@@ -125,7 +125,8 @@ def test_new_target_that_is_not_seen_again_is_forgotten():
     look(tracker, STEP, (NEW, detection([1.0, 2.0, 3.0], '')))
     for i in range(2, 6):
         look(tracker, i * STEP, (LOST, detection([0.0] * 3, 'new-1')))
-    assert tracker.advance(6 * STEP) == ('new-1',)
+    tracker.advance(6 * STEP)
+    assert not tracker.tracks(6 * STEP)
     assert tracker.counts['not-confirmed'] == 1
 
 
