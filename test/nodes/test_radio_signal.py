@@ -77,7 +77,7 @@ def test_what_users_measure_and_what_quantisation_costs_is_published(make, probe
     assert status.power == pytest.approx(1.0, rel=1e-4)
     # A message that assumes another calibration is refused.
     radio.send(2, calibration_epoch=8)
-    radio.status.wait(lambda m: [c.name for c in m.rejected] == ['calibration-mismatch'])
+    radio.status.wait(lambda m: [c.reason for c in m.rejected] == ['calibration-mismatch'])
 
 
 def free_port():
