@@ -49,6 +49,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument('--loop', choices=('open', 'closed'), default='open',
                         help='closed: targets are tracked by the echoes of the beams alone, and '
                              'designs are compared (default: %(default)s)')
+    parser.add_argument('--soak', action='store_true',
+                        help='fail if the memory of a node grows')
     parser.add_argument('--seed', type=int, metavar='N', help="seed of the scenario's noise")
     parser.add_argument('--set', action='append', default=[], dest='settings',
                         metavar='NODE.PARAM=VALUE', help='set a node parameter; repeatable')

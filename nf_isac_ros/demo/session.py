@@ -34,6 +34,7 @@ from nf_isac_ros.demo.loop import (
     live_rows,
     target_errors,
 )
+from nf_isac_ros.demo.memory import MemoryWatch, growing
 from nf_isac_ros.demo.output import OutputFolder
 from nf_isac_ros.demo.runlog import LIVE_TOPICS, PATH_TOPICS, RunLog
 from nf_isac_ros.demo.summary import EXTENDED_BOUNDS, Death, RunFacts, summarise, write_json
@@ -79,6 +80,8 @@ class Plan:
         Parameters on top of the parameter file.
     shared_domain : bool
         The ROS domain was given, so that others may be in it.
+    soak : bool
+        Memory that grows is not good enough.
 
     """
 
@@ -87,6 +90,7 @@ class Plan:
     duration: float
     settings: tuple[tuple[str, str, str], ...] = ()
     shared_domain: bool = False
+    soak: bool = False
 
 
 @dataclass
@@ -139,6 +143,7 @@ class _Session:
     problems: list[str] = field(default_factory=list)
     errors: tuple[TargetErrors, ...] = ()
     compared: tuple[LoopRecord, ...] = ()
+    memory: MemoryWatch = field(default_factory=MemoryWatch)
 
     def __post_init__(self) -> None:
         """Begin to count."""
@@ -212,6 +217,8 @@ def run_session(plan: Plan, programs: Sequence[Program], out: OutputFolder) -> i
             problems += _judge_loop(session)
         console.print('drawing the pictures', style='dim')
         problems += _draw(session, out)
+        if plan.soak:
+            problems += growing(session.memory.summary())
     if problems or session.errors:
         session.problems += problems
         summary = _write_summary(session, out)
@@ -323,6 +330,8 @@ def _measure(session: _Session, monitor: Any) -> None:
         _revive(session, monitor)
         if not session.supervisor.running and not session.supervisor.reviving:
             break
+        session.memory.look({name: session.supervisor.pid(name)
+                             for name in session.supervisor.running})
         session.show('measuring')
     log.end = time.time()
 
@@ -367,7 +376,7 @@ def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
     summary = {
         'version': __version__,
         'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        **summarise(log, facts)}
+        **summarise(log, facts), 'memory': session.memory.summary()}
     if session.errors:
         summary['loop'] = live_rows(session.errors)
         summary['loop_designs'] = compared_rows(session.compared)

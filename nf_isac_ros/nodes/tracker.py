@@ -15,6 +15,7 @@ from nf_isac_ros.conversions.frames import require_frame
 from nf_isac_ros.conversions.messages import track_array_message
 from nf_isac_ros.conversions.reading import read_echo_estimates
 from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.localisation.localiser import EchoState
 from nf_isac_ros.core.localisation.tracker import (
     Detection,
     TargetTrack,
@@ -37,8 +38,9 @@ LEAST_ERROR = 1e-3
 
 PARAMETERS = (
     Parameter('deployment_file', '', 'Deployment file: world frame, bodies', read_only=True),
-    Parameter('start', BY_TRUTH, 'Where tracks come from at first; truth: truth/targets, with an '
-              'error, until the first echoes come, and never again; search: new targets that '
+    Parameter('start', BY_TRUTH, 'Where tracks come from at first; truth: for each target '
+              'truth/targets, with an error, until its first echo is seen, and never again; '
+              'search: new targets that '
               'the localizer finds', choices=(BY_TRUTH, BY_SEARCH), read_only=True),
     Parameter('start_error_m', 0.05, 'Standard deviation of each coordinate of tracks that start '
               'from the truth', 'm', minimum=0.0, maximum=10.0, read_only=True),
@@ -80,6 +82,7 @@ class Tracker(Node):
             settings.confirm_hits, settings.confirm_looks, settings.restart_after,
             settings.coast_s), self._deployment.tracking.max_clock_skew)
         self._start_error = settings.start_error_m
+        self._on_their_own: set[str] = set()
         self._errors: dict[str, np.ndarray] = {}
         self._rng = np.random.default_rng(settings.seed)
         self._period = 1.0 / settings.rate_hz
@@ -91,9 +94,10 @@ class Tracker(Node):
         self.create_subscription(
             EchoEstimateArray, 'echo/estimates', self._on_estimates, TRACKS,
             event_callbacks=NO_EVENTS_IN, qos_overriding_options=overridable())
-        self._truth = None if settings.start == BY_SEARCH else self.create_subscription(
-            TrackArray, 'truth/targets', self._on_truth, TRACKS, event_callbacks=NO_EVENTS_IN,
-            qos_overriding_options=overridable())
+        if settings.start == BY_TRUTH:
+            self.create_subscription(
+                TrackArray, 'truth/targets', self._on_truth, TRACKS,
+                event_callbacks=NO_EVENTS_IN, qos_overriding_options=overridable())
         self.create_timer(self._period, self._on_timer)
         self._diagnostics = Diagnostics(self, self._health)
 
@@ -121,7 +125,8 @@ class Tracker(Node):
             return
         now = self._advance()
         for sample in samples:
-            if sample.kind == 'point' and abs(sample.stamp - now) <= LATEST_TRUTH:
+            if (sample.kind == 'point' and sample.id not in self._on_their_own
+                    and abs(sample.stamp - now) <= LATEST_TRUTH):
                 if sample.id not in self._errors:
                     self._errors[sample.id] = self._start_error * self._rng.standard_normal(3)
                 self._tracker.start(Detection(
@@ -134,17 +139,16 @@ class Tracker(Node):
         stamp = seconds(message.header.stamp)
         try:
             require_frame(message.header.frame_id, self._deployment.world_frame, 'estimate')
+            found = read_echo_estimates(message)
             self._tracker.update(stamp, [
-                (found.state, Detection(found.id, found.position, found.covariance,
-                                        found.reflection))
-                for found in read_echo_estimates(message)])
+                (target.state, Detection(target.id, target.position, target.covariance,
+                                         target.reflection)) for target in found])
         except NfIsacError as error:
             self._rejected.add(error.reason, str(error))
             return
-        if self._truth is not None:
-            # There are echoes now: from here on nobody is told the truth.
-            self.destroy_subscription(self._truth)
-            self._truth = None
+        # From here on nobody is told the truth about those.
+        self._on_their_own |= {target.id for target in found
+                               if target.state is EchoState.DETECTED}
         # Where the clock brought the tracks ahead meanwhile, stamps must not go back.
         self._publish(max(stamp, self._sent + 1e-6))
 
