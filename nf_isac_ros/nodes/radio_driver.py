@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
@@ -22,7 +23,13 @@ from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.localisation.echoes import EchoSamples
 from nf_isac_ros.core.propagation import warm_up
 from nf_isac_ros.core.solution import UserReport
-from nf_isac_ros.core.tracking import ChannelStore, Role, TrackState, TrackStore
+from nf_isac_ros.core.tracking import (
+    ChannelStore,
+    PredictedBody,
+    Role,
+    TrackState,
+    TrackStore,
+)
 from nf_isac_ros.files.deployment import load_deployment
 from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
 from nf_isac_ros.nodes.echoes import EchoPublisher
@@ -38,10 +45,11 @@ from nf_isac_ros.nodes.interlock import (
     radio_status,
     watching,
 )
+from nf_isac_ros.nodes.measurements import Measurements, decibels, nothing_measured
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values
 from nf_isac_ros.nodes.qos import BEAMS_IN, NO_EVENTS_IN, RADIO_STATUS, TRACKS, overridable
 from nf_isac_ros.nodes.spin import run
-from nf_isac_ros.radio.backends import BACKENDS, make_backend
+from nf_isac_ros.radio.backends import BACKENDS, backend_class, make_backend
 from nf_isac_ros.radio.base import Backend, Scatterer
 from nf_isac_ros.radio.checks import BeamError, check_size
 from nf_isac_ros.radio.command import BeamCommand, command_from_message
@@ -51,8 +59,12 @@ from nf_isac_ros.radio.transmitter import Transmitter, TransmitterState
 
 PARAMETERS = (
     Parameter('deployment_file', '', 'Deployment file: array, radio, users', read_only=True),
-    Parameter('backend', 'simulated', 'Which radio', choices=tuple(BACKENDS), read_only=True),
+    Parameter('backend', 'simulated', f'Which radio: {", ".join(BACKENDS)}, or '
+              'package.module:Class of another one', read_only=True),
     Parameter('status_rate_hz', 50.0, 'Rate of radio/status', 'Hz', minimum=1.0, maximum=500.0,
+              read_only=True),
+    Parameter('measure_rate_hz', 5.0, 'How often users measure what they receive, and what the '
+              'front end costs is computed; 0: never', 'Hz', minimum=0.0, maximum=100.0,
               read_only=True),
     Parameter('echo_rate_hz', 0.0, 'Sensing periods per second whose echoes are published; 0: '
               'none', 'Hz', minimum=0.0, maximum=1000.0, read_only=True),
@@ -81,6 +93,7 @@ class RadioDriver(LifecycleNode):
         if not self._settings.deployment_file:
             raise ParameterError('parameter deployment_file is empty, must be the path of a '
                                  'deployment file')
+        backend_class(self._settings.backend)
         self._deployment = load_deployment(Path(self._settings.deployment_file))
         self._required = {body.id: body.min_sinr_db for body in self._deployment.bodies
                           if body.role == Role.USER.value}
@@ -93,7 +106,13 @@ class RadioDriver(LifecycleNode):
         self._truth_faults = Counts(self, 'truth refused')
         self._backend: Backend | None = None
         self._transmitter: Transmitter | None = None
-        self._limits = message_limits(self._deployment, self._settings)
+        deployment = self._deployment
+        self._site = read_site(
+            deployment.transmit_array, deployment.receive_array, deployment.radio,
+            deployment.radio_backend, deployment.path.parent)
+        self._measurements: Measurements | None = None
+        self._limits = message_limits(
+            deployment, self._settings, self._site.front_end.calibration.epoch)
         self._told: tuple[Fault, ...] = ()
         self._undo: list[Callable[[], object]] = []
         self._status_out: Any = None
@@ -105,9 +124,8 @@ class RadioDriver(LifecycleNode):
         # Now, not while beams are on the air.
         warm_up()
         try:
-            self._backend = make_backend(self._settings.backend, read_site(
-                deployment.transmit_array, deployment.receive_array, deployment.radio, {},
-                deployment.path.parent), {})
+            self._backend = make_backend(
+                self._settings.backend, self._site, deployment.radio_backend)
         except NfIsacError as error:
             self.get_logger().error(f'backend {self._settings.backend}: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -132,6 +150,7 @@ class RadioDriver(LifecycleNode):
                     lambda: None)
             except NfIsacError as error:
                 self.get_logger().error(f'people in keep-out volumes: {error}')
+                self._release()
                 return TransitionCallbackReturn.FAILURE
             watch = self.create_timer(KEEP_CLEAR_PERIOD, self._keep_clear, clock=steady)
             self._undo += [people.destroy, lambda: self.destroy_timer(watch)]
@@ -144,6 +163,11 @@ class RadioDriver(LifecycleNode):
                 self, deployment, self._settings.echo_rate_hz, self._settings.echo_seed,
                 self._echoes, self._sequence, self._truth_faults)
             self._undo.append(echoes.destroy)
+        if self._settings.measure_rate_hz:
+            self._measurements = Measurements(
+                self, deployment, self._site, self._backend, self._settings.measure_rate_hz,
+                self._truth_faults)
+            self._undo.append(self._measurements.destroy)
         self._undo += [
             lambda: self.destroy_timer(timer), lambda: self.destroy_service(reset),
             lambda: self.destroy_service(arm), lambda: self.destroy_subscription(truth),
@@ -158,7 +182,8 @@ class RadioDriver(LifecycleNode):
         clock = self.get_clock()
         self._transmitter = Transmitter(
             self._backend, self._limits,
-            make_shaper(self._deployment, self._settings, self._people),
+            make_shaper(self._deployment, self._settings, self._people,
+                        self._site.front_end.apply),
             lambda: clock.now().nanoseconds, watching=watching(self._settings),
             backend_timeout=nanoseconds(self._settings.backend_timeout_s))
         if self._settings.autoarm:
@@ -210,10 +235,13 @@ class RadioDriver(LifecycleNode):
         for undo in self._undo:
             undo()
         self._undo = []
+        self._measurements = None
         if self._status_out is not None:
             self.destroy_lifecycle_publisher(self._status_out)
             self._status_out = None
-        self._backend = None
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
         self._truth.reset()
         self._tracks.reset()
 
@@ -255,7 +283,8 @@ class RadioDriver(LifecycleNode):
 
     def _sequence(self) -> int:
         """Sequence number of the beams that went on the air last; 0: none did."""
-        return 0 if self._transmitter is None else self._transmitter.state().last_sequence
+        last = None if self._transmitter is None else self._transmitter.state().last
+        return 0 if last is None else last.command.sequence
 
     def _on_truth(self, message: TrackArray) -> None:
         # Positions in the truth are those of the antennas: no offset is applied.
@@ -296,8 +325,12 @@ class RadioDriver(LifecycleNode):
         state = self._transmitter.state()
         designed = [] if state.emission is None else self._promises.turned_down(
             state.emission.command.sequence, state.emission.scale)
-        self._status_out.publish(radio_status(
-            state, self._deployment, now, designed, self._received(state, now)))
+        bodies = self._true_users(now)
+        message = radio_status(state, self._deployment, now, designed,
+                               self._received(state, bodies))
+        message.signal = nothing_measured(self._site) if self._measurements is None else (
+            self._measurements.offer(now, state.emission, _fresh_positions(bodies), designed))
+        self._status_out.publish(message)
         self._tell_faults(state)
 
     def _keep_clear(self) -> None:
@@ -312,17 +345,20 @@ class RadioDriver(LifecycleNode):
                     f'{fault.name}: {fault.detail}; muted until radio/reset')
         self._told = state.faults
 
-    def _received(self, state: TransmitterState, now: float) -> list[UserReport]:
+    def _true_users(self, now: float) -> tuple[PredictedBody, ...]:
+        self._truth.advance(now)
+        return tuple(self._truth.predict(now))
+
+    def _received(self, state: TransmitterState, bodies: Sequence[PredictedBody]
+                  ) -> list[UserReport]:
         """SINR of every user that is configured, served, or told by the truth."""
         assert self._backend is not None
-        self._truth.advance(now)
-        bodies = self._truth.predict(now)
         required = {**self._required, **{
             body.id: body.min_sinr_db for body in bodies if body.min_sinr_db is not None}}
         served = () if state.emission is None else state.emission.command.user_ids
-        ratios = self._backend.received_sinr(
-            {body.id: body.position for body in bodies if body.state is TrackState.FRESH})
-        return [UserReport(name, _nan_if_none(required.get(name)), _decibels(ratios.get(name)))
+        ratios = self._backend.received_sinr(_fresh_positions(bodies))
+        return [UserReport(name, _nan_if_none(required.get(name)),
+                           decibels(ratios[name]) if name in ratios else math.nan)
                 for name in sorted({*required, *served, *(body.id for body in bodies)})]
 
     def _now(self) -> float:
@@ -331,20 +367,21 @@ class RadioDriver(LifecycleNode):
     def _health(self) -> Health:
         if self._transmitter is None:
             return Health(Level.OK, 'not active: muted')
+        assert self._backend is not None
         return health(self._transmitter.state(), {
-            f'{what} {reason}': n
-            for what, counts in (('truth', self._truth_faults), ('poses', self._pose_faults))
-            for reason, n in counts.snapshot().items()})
+            **self._backend.diagnostics(),
+            **{f'{what} {reason}': n
+               for what, counts in (('truth', self._truth_faults), ('poses', self._pose_faults))
+               for reason, n in counts.snapshot().items()}})
 
 
 def _nan_if_none(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _decibels(ratio: float | None) -> float:
-    if ratio is None:
-        return math.nan
-    return 10.0 * math.log10(ratio) if ratio > 0 else -math.inf
+def _fresh_positions(bodies: Sequence[PredictedBody]) -> dict[str, NDArray[np.float64]]:
+    """Positions (3,) of those that may be relied on, by id [m]."""
+    return {body.id: body.position for body in bodies if body.state is TrackState.FRESH}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

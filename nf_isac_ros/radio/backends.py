@@ -41,13 +41,14 @@ def make_backend(name: str, site: Site, section: Mapping[str, Any]) -> Backend:
         If the radio cannot be used.
 
     """
-    kind = _kind(name)
+    kind = backend_class(name)
     key = name.partition(':')[2] or name
     check_parts(section, ('front_end', 'samples', *BACKENDS, key))
     return kind(site, read_options(kind.OPTIONS, part(section, key), key))
 
 
-def _kind(name: str) -> type[Backend]:
+def backend_class(name: str) -> type[Backend]:
+    """Class of a backend by its name; OptionError if there is none."""
     if name in BACKENDS:
         return BACKENDS[name]
     module, colon, member = name.partition(':')

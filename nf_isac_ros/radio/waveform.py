@@ -76,7 +76,9 @@ class SymbolSource:
                 row *= np.float32(np.sqrt(0.5))
             else:
                 points = _POINTS[self.constellation]
-                row[:] = points[rng.integers(0, len(points), count, dtype=np.uint8)]
+                # A power of two of points: some bits of a byte each.
+                bits = np.frombuffer(rng.bytes(count), np.uint8) & np.uint8(len(points) - 1)
+                row[:] = points[bits]
         return symbols
 
 
