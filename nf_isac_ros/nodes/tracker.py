@@ -40,10 +40,11 @@ PARAMETERS = (
     Parameter('deployment_file', '', 'Deployment file: world frame, bodies', read_only=True),
     Parameter('start', BY_TRUTH, 'Where tracks come from at first; truth: for each target '
               'truth/targets, with an error, until its first echo is seen, and never again; '
-              'search: new targets that '
-              'the localizer finds', choices=(BY_TRUTH, BY_SEARCH), read_only=True),
+              'search: new targets that the localizer finds', choices=(BY_TRUTH, BY_SEARCH), read_only=True),
     Parameter('start_error_m', 0.05, 'Standard deviation of each coordinate of tracks that start '
               'from the truth', 'm', minimum=0.0, maximum=10.0, read_only=True),
+    Parameter('start_speed_error', DEFAULTS.start_speed_error, 'The same of their velocities',
+              'm/s', minimum=1e-3, maximum=1e3, read_only=True),
     Parameter('seed', 1, 'Seed of that error', minimum=0, maximum=2 ** 32 - 1, read_only=True),
     Parameter('rate_hz', 50.0, 'Rate of the tracks while no estimates come', 'Hz', minimum=1.0,
               maximum=1000.0, read_only=True),
@@ -80,7 +81,7 @@ class Tracker(Node):
         self._tracker = TargetTracker(TrackerSettings(
             settings.acceleration_density, settings.initial_speed, settings.gate_probability,
             settings.confirm_hits, settings.confirm_looks, settings.restart_after,
-            settings.coast_s), self._deployment.tracking.max_clock_skew)
+            settings.coast_s, settings.start_speed_error), self._deployment.tracking.max_clock_skew)
         self._start_error = settings.start_error_m
         self._on_their_own: set[str] = set()
         self._errors: dict[str, np.ndarray] = {}
@@ -128,10 +129,14 @@ class Tracker(Node):
             if (sample.kind == 'point' and sample.id not in self._on_their_own
                     and abs(sample.stamp - now) <= LATEST_TRUTH):
                 if sample.id not in self._errors:
-                    self._errors[sample.id] = self._start_error * self._rng.standard_normal(3)
+                    self._errors[sample.id] = self._rng.standard_normal((2, 3))
+                errors = self._errors[sample.id]
                 self._tracker.start(Detection(
-                    sample.id, sample.position + self._errors[sample.id],
-                    max(self._start_error, LEAST_ERROR) ** 2 * np.eye(3)), sample.stamp)
+                    sample.id, sample.position + self._start_error * errors[0],
+                    max(self._start_error, LEAST_ERROR) ** 2 * np.eye(3),
+                    velocity=None if sample.velocity is None else
+                    sample.velocity + self._tracker.settings.start_speed_error * errors[1]),
+                    sample.stamp)
         self._publish(now)
 
     def _on_estimates(self, message: EchoEstimateArray) -> None:

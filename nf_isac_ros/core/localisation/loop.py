@@ -69,7 +69,8 @@ class LoopSettings:
     rate : float
         Designs and sensing periods per second [Hz]; what one period tells counts in the next.
     start_error : float
-        Standard deviation of each coordinate of the first tracks [m].
+        Standard deviation of each coordinate of the first tracks [m]; that of their velocities is
+        `TrackerSettings.start_speed_error`.
     seed : int
     false_alarms : float
         For each target and period.
@@ -168,9 +169,12 @@ def run_loop(transmit_array: AntennaArray, receive_array: AntennaArray, radio: R
     start = np.random.default_rng((settings.seed, 0))
     tracker.advance(0.0)
     for target in targets:
+        position, velocity = target.path.at(0.0)
+        errors = start.standard_normal((2, 3))
         tracker.start(Detection(
-            target.id, target.path.at(0.0)[0] + settings.start_error * start.standard_normal(3),
-            settings.start_error ** 2 * np.eye(3), target.reflection), 0.0)
+            target.id, position + settings.start_error * errors[0],
+            settings.start_error ** 2 * np.eye(3), target.reflection,
+            velocity + settings.tracker.start_speed_error * errors[1]), 0.0)
     times = np.arange(1, round(settings.duration * settings.rate) + 1) / settings.rate
     shape = len(targets), len(times)
     track_error, echo_error, aim_error, root_crb = (np.full(shape, np.nan) for _ in range(4))

@@ -58,6 +58,8 @@ class TrackerSettings:
         acceleration a for times T needs about a^2 T.
     initial_speed : float
         Standard deviation of each velocity component of a new track [m/s].
+    start_speed_error : float
+        The same of a track that starts with a velocity [m/s].
     gate_probability : float
         Share of right estimates that pass the gate.
     confirm_hits, confirm_looks : int
@@ -78,10 +80,12 @@ class TrackerSettings:
     confirm_looks: int = 5
     restart_after: int = 3
     coast: float = 2.0
+    start_speed_error: float = 0.5
 
     def __post_init__(self) -> None:
         """Check the values."""
         if not (0 < self.acceleration_density < inf and 0 < self.initial_speed < inf
+                and 0 < self.start_speed_error < inf
                 and 0 < self.gate_probability < 1 and 0 < self.coast < inf
                 and 1 <= self.confirm_hits <= self.confirm_looks and self.restart_after >= 1):
             raise TrackerError(f'{self}: densities, speeds and times must be positive, '
@@ -108,6 +112,9 @@ class Detection:
         [m^2].
     reflection : complex
         NaN: not known.
+    velocity : ndarray, shape (3,), or None
+        For the start of a track, good to `TrackerSettings.start_speed_error` [m/s]; None: not
+        known.
 
     """
 
@@ -115,6 +122,7 @@ class Detection:
     position: Real
     covariance: Real
     reflection: complex = complex(np.nan, np.nan)
+    velocity: Real | None = None
 
 
 @dataclass(frozen=True)
@@ -160,10 +168,13 @@ class _Track:
 
     def _begin(self, detection: Detection, stamp: float) -> None:
         self.stamp, self.outside = stamp, 0
-        self._filter.x = np.concatenate([detection.position, np.zeros(3)])
+        known = detection.velocity is not None
+        speed = self.settings.start_speed_error if known else self.settings.initial_speed
+        self._filter.x = np.concatenate([
+            detection.position, detection.velocity if known else np.zeros(3)])
         self._filter.P = np.zeros((6, 6))
         self._filter.P[:3, :3] = detection.covariance
-        self._filter.P[3:, 3:] = self.settings.initial_speed ** 2 * np.eye(3)
+        self._filter.P[3:, 3:] = speed ** 2 * np.eye(3)
 
     def _motion(self, step: float) -> tuple[Real, Real]:
         transition = np.eye(6)
