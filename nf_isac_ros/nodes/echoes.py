@@ -116,7 +116,8 @@ class EchoPublisher:
             self._faults.add(error.reason, str(error))
             return
         if samples is not None:
-            self._publisher.publish(echo_samples_message(samples, stamp, sequence, self._sensor))
+            self._publisher.publish(echo_samples_message(
+                echoes.condensed(samples), stamp, sequence, self._sensor))
 
     def _scatterer(self, sample: PoseSample) -> Scatterer:
         reflection = sample.reflection

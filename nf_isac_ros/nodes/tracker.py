@@ -40,7 +40,8 @@ PARAMETERS = (
     Parameter('deployment_file', '', 'Deployment file: world frame, bodies', read_only=True),
     Parameter('start', BY_TRUTH, 'Where tracks come from at first; truth: for each target '
               'truth/targets, with an error, until its first echo is seen, and never again; '
-              'search: new targets that the localizer finds', choices=(BY_TRUTH, BY_SEARCH), read_only=True),
+              'search: new targets that the localizer finds', choices=(BY_TRUTH, BY_SEARCH),
+              read_only=True),
     Parameter('start_error_m', 0.05, 'Standard deviation of each coordinate of tracks that start '
               'from the truth', 'm', minimum=0.0, maximum=10.0, read_only=True),
     Parameter('start_speed_error', DEFAULTS.start_speed_error, 'The same of their velocities',
@@ -81,7 +82,8 @@ class Tracker(Node):
         self._tracker = TargetTracker(TrackerSettings(
             settings.acceleration_density, settings.initial_speed, settings.gate_probability,
             settings.confirm_hits, settings.confirm_looks, settings.restart_after,
-            settings.coast_s, settings.start_speed_error), self._deployment.tracking.max_clock_skew)
+            settings.coast_s, settings.start_speed_error),
+            self._deployment.tracking.max_clock_skew)
         self._start_error = settings.start_error_m
         self._on_their_own: set[str] = set()
         self._errors: dict[str, np.ndarray] = {}

@@ -154,7 +154,7 @@ def test_close_targets_are_told_apart():
     """Half a width of the matched filter apart: jointly found, each alone biased."""
     places = np.array([[0.0, 0.0, 1.2], [0.06, 0.0, 1.2]])
     scene = echo_scene(2, side=16, positions=places, power=1e-13)
-    rng, trials = np.random.default_rng(8), 100
+    rng, trials = np.random.default_rng(8), 60
     errors = np.empty((trials, 2, 3))
     alone = []
     for trial in range(trials):
@@ -172,13 +172,14 @@ def test_close_targets_are_told_apart():
 
 def test_false_alarms_of_a_target_that_is_not_there():
     scene = echo_scene(1, side=6)
-    rng, trials, rate = np.random.default_rng(9), 250, 0.1
-    alarms = sum(locate(Likelihood(scene.sensor, scene.echoes(rng, 0.0)),
-                        expected_at(scene, rng, 0.05), rate)[0].state is EchoState.DETECTED
-                 for _ in range(trials))
-    # The Euler characteristic bounds the rate from above, and is close to it.
-    assert alarms / trials < rate + 3 * np.sqrt(rate * (1 - rate) / trials)
-    assert alarms / trials > 0.25 * rate
+    rng, trials, rate = np.random.default_rng(9), 150, 0.1
+    found = [locate(Likelihood(scene.sensor, scene.echoes(rng, 0.0)),
+                    expected_at(scene, rng, 0.05), rate)[0] for _ in range(trials)]
+    alarms = sum(target.state is EchoState.DETECTED for target in found) / trials
+    # The stated rate is never exceeded; maxima that lie off the track are not even counted.
+    assert alarms < rate + 3 * np.sqrt(rate * (1 - rate) / trials)
+    # What has to be exceeded is what noise at some places is worth, not more.
+    assert all(-np.log(rate) <= target.threshold < -np.log(rate) + 5 for target in found)
 
 
 def test_lost_target_does_not_disturb_the_other():

@@ -10,10 +10,12 @@ from nf_isac_ros.core.localisation.echoes import (
     Sensor,
     compress,
     compression,
+    condensed,
     doppler_turns,
     qpsk_symbols,
     simulate_echo_samples,
 )
+from nf_isac_ros.core.localisation.likelihood import Likelihood
 from nf_isac_ros.core.propagation import responses
 from nf_isac_ros.core.scene import SensingNoise
 
@@ -139,6 +141,22 @@ def test_samples_that_cannot_be(samples, excitation, symbols, reason):
     with pytest.raises(EchoError) as caught:
         EchoSamples(samples.astype(complex), excitation.astype(complex), symbols)
     assert caught.value.reason == reason
+
+
+def test_condensed_echoes_say_the_same():
+    scene = echo_scene(2, side=6)
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(6, 12)).view(complex))[0]
+    beams = np.hstack([scene.beams[:, :2], np.zeros((36, 4))]) @ turn
+    symbols = qpsk_symbols(np.random.default_rng(3), 6, SYMBOLS)
+    whole = simulate_echo_samples(scene.sensor, scene.positions, scene.reflections, beams, symbols,
+                                  np.random.default_rng(4))
+    small = condensed(whole)
+    assert small.samples.shape == (36, 2)
+    there = scene.positions + 0.01
+    one, other = (Likelihood(scene.sensor, echoes).at(there) for echoes in (whole, small))
+    assert one.log_likelihood == pytest.approx(other.log_likelihood, rel=1e-9)
+    np.testing.assert_allclose(one.fisher, other.fisher, rtol=1e-6,
+                               atol=1e-9 * np.abs(one.fisher).max())
 
 
 def test_streams_that_depend_on_each_other():

@@ -208,6 +208,29 @@ def compression(symbols: Complex) -> Compression:
                        symbols.conj().T @ ((vectors / root) @ vectors.conj().T))
 
 
+def condensed(echoes: EchoSamples, tolerance: float = 1e-9) -> EchoSamples:
+    """
+    Same echoes in as few streams as carry any power.
+
+    Parameters
+    ----------
+    echoes : EchoSamples
+    tolerance : float
+        Streams with less than this share of the strongest one's power are left out.
+
+    Returns
+    -------
+    EchoSamples
+        Samples and excitation times the same matrix of orthonormal columns, by falling power: the
+        noise keeps its distribution, and what is left out is noise alone.
+
+    """
+    values, vectors = np.linalg.eigh(echoes.excitation.conj().T @ echoes.excitation)
+    kept = np.flatnonzero(values > tolerance * values[-1])[::-1]
+    turn = vectors[:, kept if len(kept) else [-1]]
+    return EchoSamples(echoes.samples @ turn, echoes.excitation @ turn, echoes.symbols)
+
+
 def qpsk_symbols(rng: np.random.Generator, streams: int, count: int) -> Full:
     """Independent QPSK symbols of unit power, shape (streams, count)."""
     return np.asarray(np.exp(0.5j * np.pi * rng.integers(0, 4, (streams, count))))

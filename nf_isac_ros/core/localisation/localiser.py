@@ -26,7 +26,7 @@ _CELL = 1.0
 _MOST_POINTS = 400
 # The ascent ends when a step is this small against the standard deviations, squared.
 _STILL = 1e-4
-_MOST_STEPS = 20
+_MOST_STEPS = 40
 _MOST_DAMPING = 1e8
 
 
@@ -184,7 +184,7 @@ def locate_with_fit(
     left, fit = list(expected), None
     while left:
         try:
-            fit = _fit(likelihood, left)
+            start, fit = _fit(likelihood, left)
         except (EchoError, SceneError) as error:
             # Which of them it is that cannot be told apart does not matter; without the least
             # certain one the others have a chance.
@@ -192,6 +192,10 @@ def locate_with_fit(
             fit = None
             continue
         ratios, thresholds = fit.ratios, []
+        # Where the search may lead: as far as the track is uncertain, and its echo is similar.
+        astray = [k for k, target in enumerate(left)
+                  if _distance(target, start.metric(k), fit.positions[k]) > GATE ** 2]
+        ratios[astray] = 0.0
         for k, target in enumerate(left):
             thresholds.append(detection_threshold(
                 false_alarms, np.maximum(2 * GATE * _spread(target, fit.metric(k))[0], _CELL)))
@@ -236,8 +240,18 @@ def _spread(target: ExpectedTarget, metric: Real) -> tuple[Real, Real]:
     return np.sqrt(np.maximum(spread, 0.0)), root @ turn
 
 
-def _fit(likelihood: Likelihood, expected: Sequence[ExpectedTarget]) -> Hypothesis:
-    """Best joint fit: from the tracks, and from where a search around them leads."""
+def _distance(target: ExpectedTarget, metric: Real, position: Real) -> float:
+    """Squared distance from a track, in its deviations and the widths of its echo together."""
+    off = position - target.position
+    # inv(P + inv(M)) = M - M inv(inv(P) + M) M, without inverting what may be singular.
+    size = len(off)
+    return float(off @ metric @ np.linalg.solve(
+        np.eye(size) + target.covariance @ metric, off))
+
+
+def _fit(likelihood: Likelihood, expected: Sequence[ExpectedTarget]
+         ) -> tuple[Hypothesis, Hypothesis]:
+    """At the tracks; and the best joint fit, from there and from where a search leads."""
     names = [target.id for target in expected]
     positions = np.array([target.position for target in expected])
     start = likelihood.at(positions, names)
@@ -251,9 +265,9 @@ def _fit(likelihood: Likelihood, expected: Sequence[ExpectedTarget]) -> Hypothes
             searched[k] = points[int(np.argmax(likelihood.scan(points, known)))]
     best = ascend(likelihood, start, names)
     if np.array_equal(searched, positions):
-        return best
+        return start, best
     other = ascend(likelihood, likelihood.at(searched, names), names)
-    return max(best, other, key=lambda fit: fit.log_likelihood)
+    return start, max(best, other, key=lambda fit: fit.log_likelihood)
 
 
 def _gate_points(centre: Real, spread: Real, axes: Real) -> Real:
