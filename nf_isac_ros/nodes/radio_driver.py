@@ -75,6 +75,8 @@ PARAMETERS = (
 
 # How often people are looked after who move while beams are on the air [s].
 KEEP_CLEAR_PERIOD = 0.1
+# How long the last status waits for the backend's answer to a mute [s].
+MUTING = 0.1
 
 
 class RadioDriver(LifecycleNode):
@@ -219,6 +221,8 @@ class RadioDriver(LifecycleNode):
     def _silence(self) -> None:
         if self._transmitter is not None:
             self._transmitter.disarm()
+            # So that the last status does not say that beams may still be on the air.
+            self._transmitter.wait_silent(MUTING)
             try:
                 self._publish_status()
             except Exception:  # noqa: BLE001  rclpy raises several kinds

@@ -145,6 +145,10 @@ class Transmitter:
             self._gate.disarm(self._steady_clock())
             self._enforce()
 
+    def wait_silent(self, seconds: float) -> bool:
+        """Wait until the backend has answered that it is muted; tell whether it has."""
+        return self._feed.wait_silent(seconds)
+
     def reset(self) -> tuple[bool, str]:
         """
         Clear the faults that have latched, if their causes have ended.

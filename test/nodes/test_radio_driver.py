@@ -345,8 +345,8 @@ def test_deactivation_mutes_and_activation_starts_anew(make):
     radio.send(1, lease=1.9)
     radio.status.wait(lambda m: not m.muted)
     assert radio.probe.change_state('/radio_driver', 'deactivate')
-    last = radio.status.messages[-1]
-    assert (last.armed, last.muted, last.mute_reason) == (False, True, 'not-armed')
+    (last,) = radio.status.wait(lambda m: not m.armed)
+    assert (last.muted, last.mute_reason) == (True, 'not-armed')
     count = len(radio.status.messages)
     time.sleep(0.2)
     assert len(radio.status.messages) == count, 'an inactive node is silent'

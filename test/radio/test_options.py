@@ -1,16 +1,26 @@
 """The section radio_backend of a deployment: what it makes, and what is wrong with it."""
 
 from pathlib import Path
+import re
 
 import numpy as np
 import pytest
 from radio_sites import ARRAY, RADIO
+from ruamel.yaml import YAML
 
 from nf_isac_ros.radio.backends import BACKENDS, make_backend
 from nf_isac_ros.radio.base import Backend
 from nf_isac_ros.radio.calibration import CalibrationError
 from nf_isac_ros.radio.front_end import FrontEndError
-from nf_isac_ros.radio.options import OptionError, Options, SampleOptions, Site, read_site
+from nf_isac_ros.radio.options import (
+    FrontEndOptions,
+    OptionError,
+    Options,
+    SampleOptions,
+    Site,
+    read_options,
+    read_site,
+)
 from nf_isac_ros.radio.simulated import SimulatedBackend
 
 
@@ -101,3 +111,22 @@ def test_backend_of_another_package_is_made_with_its_options():
 def test_every_backend_has_options_with_defaults():
     for kind in BACKENDS.values():
         assert kind.OPTIONS() is not None
+
+
+DEPLOYMENT = Path(__file__).parents[2] / 'docs/deployment.md'
+
+
+def test_example_of_the_documentation_is_a_radio():
+    block, = re.findall(r'```yaml\n(.*?)```', DEPLOYMENT.read_text(encoding='utf-8'), re.S)
+    section = YAML(typ='safe').load(block)['radio_backend']
+    made = site(section)
+    assert made.front_end.quantisation.gain_step_db == pytest.approx(1.0)
+    for name, kind in BACKENDS.items():
+        assert read_options(kind.OPTIONS, section.get(name, {}), name) is not None
+
+
+def test_every_option_is_explained():
+    words = set(re.findall(r'\w+', ' '.join(
+        re.findall(r'`([^`\n]+)`', DEPLOYMENT.read_text(encoding='utf-8')))))
+    models = [FrontEndOptions, SampleOptions, *(kind.OPTIONS for kind in BACKENDS.values())]
+    assert {key for model in models for key in model.model_fields} <= words
