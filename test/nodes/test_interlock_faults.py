@@ -97,12 +97,16 @@ class World:
 
     def activate(self, name):
         """Bring up; services of a process that was killed stay visible, and take requests."""
-        deadline = time.monotonic() + 60.0
-        while (state := self.probe.state(f'/{name}')) != 'active':
-            assert time.monotonic() < deadline, f'{name} is {state}'
+        def bring_up():
             with suppress(AssertionError):
-                self.probe.change_state(
-                    f'/{name}', 'configure' if state == 'unconfigured' else 'activate', 4.0)
+                state = self.probe.state(f'/{name}')
+                if state != 'active':
+                    self.probe.change_state(
+                        f'/{name}', 'configure' if state == 'unconfigured' else 'activate', 4.0)
+                return state == 'active'
+            return False
+
+        self.probe.wait_until(bring_up, f'{name} is active', 90.0)
 
     def as_usual(self):
         self.tracker.follow({'t1': T1}, {'u1': U1})
