@@ -6,7 +6,7 @@ One graph for all tests, which run in order; each of them leaves it transmitting
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import multiprocessing
 import os
 import resource
@@ -96,18 +96,37 @@ class World:
         self.processes[name] = self.graph.start(name, self.parameters, before=before)
 
     def activate(self, name):
-        self.probe.activate(f'/{name}')
+        """Bring up; services of a process that was killed stay visible, and take requests."""
+        def bring_up():
+            with suppress(AssertionError):
+                state = self.probe.state(f'/{name}')
+                if state != 'active':
+                    self.probe.change_state(
+                        f'/{name}', 'configure' if state == 'unconfigured' else 'activate', 4.0)
+                return state == 'active'
+            return False
+
+        self.probe.wait_until(bring_up, f'{name} is active', 90.0)
 
     def as_usual(self):
         self.tracker.follow({'t1': T1}, {'u1': U1})
 
-    def arm(self, armed=True):
-        return self.probe.call(SetBool, 'radio/arm', SetBool.Request(data=armed))
+    def call(self, kind, service, **request):
+        """Call a service until it answers with success, as `activate` does."""
+        deadline = time.monotonic() + 60.0
+        while time.monotonic() < deadline:
+            with suppress(AssertionError):
+                response = self.probe.call(kind, service, kind.Request(**request), 3.0)
+                if response.success:
+                    return response
+        raise AssertionError(f'{service} does not succeed')
+
+    def arm(self):
+        return self.call(SetBool, 'radio/arm', data=True)
 
     def reset(self, namespace=''):
         """Press the button until it works: what made the fault may still be on its way."""
-        self.probe.wait_until(lambda: self.probe.call(
-            Trigger, f'{namespace}/radio/reset', Trigger.Request()).success, 'reset')
+        self.call(Trigger, f'{namespace}/radio/reset')
 
     def signal(self, name, number):
         os.kill(self.processes[name].process.pid, number)
@@ -474,7 +493,7 @@ def test_simulated_clock_that_stops_or_goes_back(world):
     try:
         for name in ('radio_driver', 'beamformer'):
             probe.activate(f'/sim/{name}')
-        assert probe.call(SetBool, '/sim/radio/arm', SetBool.Request(data=True)).success
+        world.call(SetBool, '/sim/radio/arm', data=True)
         status.wait(lambda m: not m.muted)
         clock.running = False
         status.clear()
