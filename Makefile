@@ -7,6 +7,7 @@ BAG ?=
 CONFIG ?=
 SCENARIO ?=
 REPEAT ?=
+LOOP ?=
 ARGS ?=
 PYTHON ?=
 QUICK ?=
@@ -14,10 +15,10 @@ LONG ?=
 PEERS ?=
 RECORDINGS ?=
 FIGURES ?= all
-export DURATION OUT BAG CONFIG SCENARIO REPEAT ARGS PYTHON QUICK LONG PEERS RECORDINGS FIGURES
+export DURATION OUT BAG CONFIG SCENARIO REPEAT LOOP ARGS PYTHON QUICK LONG PEERS RECORDINGS FIGURES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench figures clean
+.PHONY: help setup demo soak test lint bench figures clean
 
 help:
 	@echo 'make demo    the whole chain, live, on a built-in scene; results in out/demo'
@@ -27,6 +28,9 @@ help:
 	@echo '             BAG=folder            a recording instead of a scene'
 	@echo '             CONFIG=file.yaml      default for a recording: config/recordings/<folder name>.yaml'
 	@echo '             REPEAT=1              play the recording again when it ends'
+	@echo '             LOOP=closed           targets are tracked by the echoes of the beams alone'
+	@echo 'make soak    ten minutes of the closed loop: flat memory, no unlabelled miss; results in out/soak'
+	@echo '             DURATION=600          seconds'
 	@echo 'make test    linters and all tests; ARGS="-k fisher" hands arguments to pytest'
 	@echo 'make bench   times of solver, cycle and nodes, beside other solvers; benchmarks/latest.json, docs/benchmarks.md'
 	@echo '             QUICK=1               ends within two minutes'
@@ -46,6 +50,12 @@ setup:
 
 demo: setup
 	@tools/demo.sh
+
+# The defaults of these two are those of the demo.
+soak: DURATION := $(if $(filter file,$(origin DURATION)),600,$(DURATION))
+soak: OUT := $(if $(filter file,$(origin OUT)),out/soak,$(OUT))
+soak: setup
+	@tools/soak.sh
 
 test: setup
 	@tools/test.sh

@@ -6,7 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = 'nf_isac_ros'
-NODES = ('beamformer', 'scenario', 'bag_player', 'radio_driver', 'bag_recorder', 'markers')
+NODES = ('beamformer', 'scenario', 'bag_player', 'radio_driver', 'bag_recorder', 'markers',
+         'localizer', 'tracker')
 
 
 def shared(pattern):

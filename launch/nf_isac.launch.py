@@ -61,9 +61,13 @@ ARGUMENTS = [
         description='Configure and activate the lifecycle nodes; false: they wait, muted, for '
                     'somebody who does'),
     DeclareLaunchArgument(
+        'arm', default_value='true', choices=['true', 'false'],
+        description='Arm the radio as soon as its driver is active, also after a restart; false: '
+                    'it stays muted until somebody calls the service radio/arm'),
+    DeclareLaunchArgument(
         'respawn', default_value='true', choices=['true', 'false'],
-        description='Restart beamformer, radio driver and markers if they die; they come up '
-                    'muted and, with autostart, go on'),
+        description='Restart beamformer, radio driver, markers and scenario if they die; they '
+                    'come up muted and, with autostart and arm, go on'),
 ]
 
 
@@ -108,9 +112,9 @@ def generate_launch_description():
         OpaqueFunction(function=choose_deployment),
         # The first one: if rviz2 is not installed, nothing has been started yet.
         include('views.launch.py', *common, 'rviz', 'fixed_frame', 'respawn'),
-        *(include('lifecycle_node.launch.py', *common, 'autostart', 'respawn', node=node)
+        *(include('lifecycle_node.launch.py', *common, 'autostart', 'arm', 'respawn', node=node)
           for node in ('radio_driver', 'beamformer')),
         include('recorder.launch.py', *common, 'record'),
         # The last one: whoever listens is there before the first pose.
-        include('source.launch.py', *common, 'source', 'bag'),
+        include('source.launch.py', *common, 'source', 'bag', 'respawn'),
     ])

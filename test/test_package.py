@@ -68,7 +68,8 @@ def test_every_shipped_file_is_installed():
 def test_every_console_script_names_an_existing_function():
     """Entry points are strings: nothing else notices one that leads nowhere."""
     text = (ROOT / 'setup.py').read_text()
-    nodes = ast.literal_eval(re.search(r'^NODES = (\(.*\))$', text, re.MULTILINE).group(1))
+    nodes = ast.literal_eval(
+        re.search(r'^NODES = (\(.*?\))$', text, re.MULTILINE | re.DOTALL).group(1))
     modules = [ROOT / 'nf_isac_ros' / 'cli.py']
     modules += [ROOT / 'nf_isac_ros' / 'nodes' / f'{node}.py' for node in nodes]
     for module in modules:

@@ -26,6 +26,7 @@ if [[ -n ${BAG:-} ]]; then
 fi
 if [[ -n ${CONFIG:-} ]]; then options+=(--config "$CONFIG"); fi
 if [[ -n ${SCENARIO:-} ]]; then options+=(--scenario "$SCENARIO"); fi
+if [[ -n ${LOOP:-} ]]; then options+=(--loop "$LOOP"); fi
 case "${REPEAT:-}" in
     '' | 0 | false | no) ;;
     *) options+=(--repeat) ;;

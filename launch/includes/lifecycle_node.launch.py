@@ -38,6 +38,10 @@ ARGUMENTS = [
         'autostart', default_value='true', choices=['true', 'false'],
         description='Configure and activate the node; false: it waits for somebody who does'),
     DeclareLaunchArgument(
+        'arm', default_value='false', choices=['true', 'false'],
+        description='Radio driver: arm as soon as it is active; false: the service radio/arm '
+                    'does. Without meaning for the beamformer'),
+    DeclareLaunchArgument(
         'respawn', default_value='true', choices=['true', 'false'],
         description='Restart the node if it dies'),
 ]
@@ -115,7 +119,8 @@ def generate_launch_description():
             LaunchConfiguration('params_file'),
             {'deployment_file': ParameterValue(LaunchConfiguration('deployment'), value_type=str),
              'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time'),
-                                            value_type=bool)}],
+                                            value_type=bool),
+             'autoarm': ParameterValue(LaunchConfiguration('arm'), value_type=bool)}],
         ros_arguments=['--log-level', LaunchConfiguration('log_level')],
         # Each node computes in one thread; more BLAS threads would fight for the same cores.
         additional_env={'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'},

@@ -33,11 +33,14 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'log_level', default_value='info', choices=['debug', 'info', 'warn', 'error', 'fatal'],
         description='Least severity that is logged'),
+    DeclareLaunchArgument(
+        'respawn', default_value='true', choices=['true', 'false'],
+        description='Restart the scenario if it dies'),
 ]
 
 
 def generate_launch_description():
-    """Return the scenario or the player. Neither is restarted: a recording has an end."""
+    """Return the scenario or the player, which is not restarted: a recording has an end."""
     common = {
         'package': 'nf_isac_ros',
         'namespace': LaunchConfiguration('namespace'),
@@ -54,6 +57,7 @@ def generate_launch_description():
             LaunchConfiguration('params_file'),
             {'deployment_file': deployment,
              'use_sim_time': ParameterValue(use_sim_time, value_type=bool)}],
+        respawn=LaunchConfiguration('respawn'), respawn_delay=2.0, respawn_max_retries=5,
         condition=IfCondition(EqualsSubstitution(bag, '')), **common)
     player = Node(
         executable='bag_player', name='bag_player',

@@ -19,6 +19,7 @@ from nf_isac_msgs.msg import (
     DesignStatus,
     EchoEstimate,
     EchoEstimateArray,
+    EchoSamples,
     StageTime,
     Track,
     TrackArray,
@@ -30,13 +31,14 @@ from nf_isac_msgs.msg import (
 )
 from nf_isac_ros.conversions.adapters import KINDS
 from nf_isac_ros.conversions.matrices import pack
-from nf_isac_ros.conversions.reading import ROLES
+from nf_isac_ros.conversions.reading import ECHO_STATES, ROLES
+from nf_isac_ros.core.localisation import echoes
+from nf_isac_ros.core.localisation.localiser import LocatedTarget
 from nf_isac_ros.core.reports import (
     BoundReport,
     CovarianceReport,
     CycleReport,
     DesignedBeams,
-    PositionEstimate,
 )
 from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.tracking import ChannelSample, PoseSample
@@ -213,13 +215,40 @@ def design_status_message(report: CycleReport) -> DesignStatus:
         rejected=count_messages(report.rejected))
 
 
-def echo_estimate_array_message(estimates: Sequence[PositionEstimate], stamp: float, frame: str,
-                                sequence: int) -> EchoEstimateArray:
+def echo_estimate_array_message(estimates: Sequence[LocatedTarget], stamp: float, frame: str,
+                                sequence: int, publish_stamp: float = nan) -> EchoEstimateArray:
     """Position estimates; `sequence` is that of the Beamformer that lit the targets."""
     return EchoEstimateArray(
-        header=header(stamp, frame), sequence=sequence,
+        header=header(stamp, frame), sequence=sequence, publish_stamp=time_message(publish_stamp),
         estimates=[EchoEstimate(
             id=estimate.id, position=_point(estimate.position),
             covariance=[float(value) for value in np.ravel(estimate.covariance)],
-            log_likelihood_ratio=float(estimate.log_likelihood_ratio))
+            log_likelihood_ratio=float(estimate.log_likelihood_ratio),
+            state=ECHO_STATES.index(estimate.state), threshold=float(estimate.threshold),
+            reflection_re=estimate.reflection.real, reflection_im=estimate.reflection.imag)
             for estimate in estimates])
+
+
+def echo_samples_message(samples: echoes.EchoSamples, stamp: float, sequence: int,
+                         sensor: echoes.Sensor) -> EchoSamples:
+    """
+    Compressed echoes of one sensing period.
+
+    Parameters
+    ----------
+    samples : core EchoSamples
+    stamp : float
+        Middle of the period [s].
+    sequence : int
+        Of the Beamformer that was on the air.
+    sensor : Sensor
+        Whose arrays they belong to.
+
+    """
+    return EchoSamples(
+        header=header(stamp, sensor.receive_array.name), sequence=sequence,
+        symbols=samples.symbols, n_elements=samples.samples.shape[0],
+        n_transmit=samples.excitation.shape[0], n_streams=samples.samples.shape[1],
+        samples=pack(samples.samples), excitation=pack(samples.excitation),
+        transmit_layout_hash=sensor.transmit_array.layout_hash,
+        receive_layout_hash=sensor.receive_array.layout_hash)

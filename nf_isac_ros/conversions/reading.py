@@ -18,17 +18,20 @@ from nf_isac_ros.conversions.adapters import seconds
 from nf_isac_ros.conversions.errors import MessageError
 from nf_isac_ros.conversions.matrices import unpack
 from nf_isac_ros.core.extended.gram import ExtendedBounds
+from nf_isac_ros.core.localisation.echoes import EchoSamples, Sensor
+from nf_isac_ros.core.localisation.localiser import EchoState, LocatedTarget
 from nf_isac_ros.core.reports import (
     BoundReport,
     CovarianceReport,
     CycleReport,
     DesignedBeams,
-    PositionEstimate,
     TrackReport,
 )
 from nf_isac_ros.core.solution import Quality, TargetReport, UserReport
 from nf_isac_ros.core.tracking import ChannelSample, Role, TrackState
 
+# EchoEstimate.STATE_DETECTED, ...
+ECHO_STATES = (EchoState.DETECTED, EchoState.LOST, EchoState.NEW)
 ROLES = (Role.TARGET, Role.USER)   # TrackStatus.ROLE_TARGET, TrackStatus.ROLE_USER
 FIELD_UNKNOWN, FIELD_NEAR = 0, 1   # of CrbEntry and UserStatus
 KIND_EXTENDED = 1                  # of CrbEntry
@@ -181,9 +184,51 @@ def read_design_status(message: Any) -> CycleReport:
         rejected=read_counts(message.rejected))
 
 
-def read_echo_estimates(message: Any) -> tuple[PositionEstimate, ...]:
-    """Position estimates of an EchoEstimateArray."""
-    return tuple(PositionEstimate(
-        estimate.id, _xyz(estimate.position),
-        np.array(estimate.covariance, dtype=float).reshape(3, 3), estimate.log_likelihood_ratio)
-        for estimate in message.estimates)
+def read_echo_estimates(message: Any) -> tuple[LocatedTarget, ...]:
+    """Position estimates of an EchoEstimateArray; MessageError if a state is none of those."""
+    estimates = []
+    for estimate in message.estimates:
+        if not 0 <= estimate.state < len(ECHO_STATES):
+            raise MessageError(f'state of estimate {estimate.id!r} is {estimate.state}, must be '
+                               '0, 1 or 2', 'bad-constant')
+        estimates.append(LocatedTarget(
+            estimate.id, ECHO_STATES[estimate.state], _xyz(estimate.position),
+            np.array(estimate.covariance, dtype=float).reshape(3, 3),
+            complex(estimate.reflection_re, estimate.reflection_im),
+            estimate.log_likelihood_ratio, estimate.threshold))
+    return tuple(estimates)
+
+
+def read_echo_samples(message: Any, sensor: Sensor) -> EchoSamples:
+    """
+    Compressed echoes of an EchoSamples message.
+
+    Parameters
+    ----------
+    message : nf_isac_msgs/msg/EchoSamples
+        Live or read from a bag; the matrices share memory with it.
+    sensor : Sensor
+        Whose arrays they must belong to.
+
+    Raises
+    ------
+    MessageError
+        If they belong to other arrays ('layout-mismatch'), or a matrix has not the stated shape
+        ('bad-shape').
+    EchoError
+        'not-finite', or 'bad-shape' if there is no stream.
+
+    """
+    for name, found, array in (
+            ('transmit', message.transmit_layout_hash, sensor.transmit_array),
+            ('receive', message.receive_layout_hash, sensor.receive_array)):
+        if found != array.layout_hash:
+            raise MessageError(f'{name}_layout_hash is {found!r}, must be {array.layout_hash!r}',
+                               'layout-mismatch')
+    for name, found, array in (('n_elements', message.n_elements, sensor.receive_array),
+                               ('n_transmit', message.n_transmit, sensor.transmit_array)):
+        if found != len(array):
+            raise MessageError(f'{name} is {found}, must be {len(array)}', 'bad-shape')
+    return EchoSamples(
+        unpack(message.samples, message.n_elements, message.n_streams),
+        unpack(message.excitation, message.n_transmit, message.n_streams), int(message.symbols))

@@ -29,6 +29,7 @@ from nf_isac_ros.core.extended.gram import ExtendedBounds, singular_inverse
 from nf_isac_ros.core.extended.plane import PlanarPose, planar_pose, pose_of
 from nf_isac_ros.core.extended.sections import Sections
 from nf_isac_ros.core.fisher import whiten
+from nf_isac_ros.core.localisation.echoes import qpsk_symbols
 from nf_isac_ros.core.propagation import response_derivatives
 from nf_isac_ros.core.scene import ExtendedTarget, Scene
 
@@ -191,7 +192,7 @@ def simulate_echo(scene: Scene, target: ExtendedTarget, weights: Complex,
     # Uniform over a band whose rms width is the effective bandwidth.
     band = sqrt(3.0) * (radio.bandwidth or 0.0)
     offset = band * (2 * (np.arange(n) + 0.5) / n - 1)
-    sent = weights @ _symbols(rng, weights.shape[1], n)
+    sent = weights @ qpsk_symbols(rng, weights.shape[1], n)
     lit = paths.sent @ sent * np.exp(-4j * pi / SPEED_OF_LIGHT * np.outer(paths.distance, offset))
     coefficients = complex_normal(rng, (len(lit),))
     noise = complex_normal(rng, (len(paths.seen), n))
@@ -358,7 +359,7 @@ def matched_filter_errors(scene: Scene, target: ExtendedTarget, weights: Complex
     matched = MatchedFilter(scene, target, step=step, beams=weights)
     errors = np.empty(trials)
     for i in range(trials):
-        symbols = _symbols(rng, weights.shape[1], scene.radio.symbols)
+        symbols = qpsk_symbols(rng, weights.shape[1], scene.radio.symbols)
         energy = symbols @ symbols.conj().T
         values, vectors = np.linalg.eigh(energy)
         noise = _coloured(scene, complex_normal(rng, (len(paths.seen), len(values))))
@@ -367,11 +368,6 @@ def matched_filter_errors(scene: Scene, target: ExtendedTarget, weights: Complex
             noise * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
         errors[i] = matched.direction(correlated, energy) - plane.direction
     return errors
-
-
-def _symbols(rng: np.random.Generator, streams: int, count: int) -> Complex:
-    """QPSK symbols, shape (streams, count)."""
-    return np.asarray(np.exp(0.5j * pi * rng.integers(0, 4, (streams, count))))
 
 
 @dataclass(frozen=True)

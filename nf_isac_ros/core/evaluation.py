@@ -46,24 +46,11 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
 
     """
     problem = outcome.problem or problem
-    scene, power = problem.scene, problem.scene.radio.power
-    n_users = len(scene.users)
+    power = problem.scene.radio.power
     dimension = outcome.subspace_dimension or problem.dimension
     reduced = np.hstack([outcome.beams.communication, outcome.beams.sensing])
     weights = _product(np.sqrt(power), problem.basis, reduced, 0)
-    # What users and targets receive of each beam: the one other pass over the elements.
-    received = _product(1.0, problem.columns, weights, 2)
-
-    near = _reaches(scene)
-    centre, reach = near[0]
-    targets = (*_point_reports(problem, received, near),
-               *(_extended_report(problem, i, received[own], near)
-                 for i, own in enumerate(problem.extended_columns)))
-    ratios = received_sinr(received[:n_users], problem.noise_power)
-    users = tuple(
-        UserReport(user.id, user.min_sinr_db, 10 * log10(ratio) if ratio > 0 else -inf,
-                   None if user.position is None else dist(user.position, centre) < reach)
-        for user, ratio in zip(scene.users, ratios.tolist(), strict=True))
+    targets, users = achieved(problem, weights)
     used = _square(weights)
     objective = design.objective(problem, targets, users, used)
     bound = _settled(design, objective, outcome.bound)
@@ -83,6 +70,41 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
             np.linalg.eigvalsh(reduced @ reduced.conj().T)[::-1][:dimension], 0.0) * power,
         subspace_dimension=dimension, iterations=outcome.iterations, warm=outcome.warm,
         times_ms=dict(times_ms or {}), coverage_limit=outcome.coverage_limit)
+
+
+def achieved(problem: Problem, weights: Complex
+             ) -> tuple[tuple[TargetReport, ...], tuple[UserReport, ...]]:
+    """
+    What beams achieve at targets and users.
+
+    Parameters
+    ----------
+    problem : Problem
+    weights : ndarray, shape (N, U + r)
+        One beam for each user of the scene, then sensing beams [sqrt(W)].
+
+    Returns
+    -------
+    tuple of TargetReport, tuple of UserReport
+        Points first, then extended targets; in the order of the scene.
+
+    """
+    scene = problem.scene
+    n_users = len(scene.users)
+    # The one pass over the elements besides the one that makes the beams.
+    received = _product(1.0, problem.columns, weights, 2)
+
+    near = _reaches(scene)
+    centre, reach = near[0]
+    targets = (*_point_reports(problem, received, near),
+               *(_extended_report(problem, i, received[own], near)
+                 for i, own in enumerate(problem.extended_columns)))
+    ratios = received_sinr(received[:n_users], problem.noise_power)
+    users = tuple(
+        UserReport(user.id, user.min_sinr_db, 10 * log10(ratio) if ratio > 0 else -inf,
+                   None if user.position is None else dist(user.position, centre) < reach)
+        for user, ratio in zip(scene.users, ratios.tolist(), strict=True))
+    return targets, users
 
 
 def _settled(design: Design, objective: float, bound: float) -> float:

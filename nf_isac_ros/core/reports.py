@@ -255,27 +255,3 @@ class CycleReport:
     overruns: int = 0
     fallbacks: Mapping[str, int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PositionEstimate:
-    """
-    Position of one target, estimated from echoes.
-
-    Attributes
-    ----------
-    id : str
-        Target id; empty: a new one.
-    position : ndarray, shape (3,)
-        In the world frame [m].
-    covariance : ndarray, shape (3, 3)
-        [m^2].
-    log_likelihood_ratio : float
-        Of target present against absent.
-
-    """
-
-    id: str
-    position: Vector
-    covariance: Vector
-    log_likelihood_ratio: float

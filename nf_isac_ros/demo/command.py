@@ -46,6 +46,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                         help='pace of the recording (default: %(default)g)')
     parser.add_argument('--repeat', action='store_true',
                         help='play the recording again when it ends; otherwise the demo ends')
+    parser.add_argument('--loop', choices=('open', 'closed'), default='open',
+                        help='closed: targets are tracked by the echoes of the beams alone, and '
+                             'designs are compared (default: %(default)s)')
+    parser.add_argument('--soak', action='store_true',
+                        help='fail if the memory of a node grows')
     parser.add_argument('--seed', type=int, metavar='N', help="seed of the scenario's noise")
     parser.add_argument('--set', action='append', default=[], dest='settings',
                         metavar='NODE.PARAM=VALUE', help='set a node parameter; repeatable')
@@ -80,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
         with reserved_domain() as domain, closing(open_output(args.out)) as out:
             os.environ.update(environment(os.environ, domain))
             return run_session(
-                plan, programs(plan.source, out.recording, plan.settings), out)
+                plan, programs(plan.source, out.recording, plan.settings,
+                               plan.deployment.design.rate), out)
     except NfIsacError as error:
         print(f'nf-isac demo: {error}', file=sys.stderr)
     except ImportError as error:
@@ -111,6 +117,8 @@ def plan_from(args: argparse.Namespace, shared_domain: bool) -> Plan:
 
     """
     from nf_isac_ros.demo.graph import (
+        CLOSED,
+        CLOSED_SCENARIO,
         DEFAULT_SCENARIO,
         Source,
         UsageError,
@@ -134,15 +142,17 @@ def plan_from(args: argparse.Namespace, shared_domain: bool) -> Plan:
                               ('--repeat', args.repeat)):
             if given:
                 raise UsageError(f'{option} needs --bag')
-        name = args.scenario or ('' if config is not None else DEFAULT_SCENARIO)
-        source = Source(config or scenario_file(name), scenario=name, seed=args.seed)
+        default = CLOSED_SCENARIO if args.loop == CLOSED else DEFAULT_SCENARIO
+        name = args.scenario or ('' if config is not None else default)
+        source = Source(config or scenario_file(name), scenario=name, seed=args.seed,
+                        loop=args.loop)
     else:
         if args.seed is not None:
             raise UsageError('--seed is for scenarios; a recording has no random numbers')
         bag = bag_folder(args.bag)
         cuts = tuple(parse_cut(text) for text in args.cut)
         source = Source(config or recording_file(bag), bag=bag, cuts=cuts, rate=args.rate,
-                        repeat=args.repeat)
+                        repeat=args.repeat, loop=args.loop)
         with Recording(bag) as recording:
             topics = [topic.name for topic in recording.topics]
             length = 1e-9 * (recording.end - recording.start) / args.rate
@@ -155,7 +165,10 @@ def plan_from(args: argparse.Namespace, shared_domain: bool) -> Plan:
             if cut.topic not in topics:
                 raise UsageError(f'--cut {cut}: the recording has no topic {cut.topic}; it has '
                                  f'{", ".join(topics) or "none"}')
-    return Plan(source=source, deployment=load_deployment(source.deployment),
-                duration=duration,
+    deployment = load_deployment(source.deployment)
+    if source.loop == CLOSED and not any(
+            body.role == 'target' and body.kind == 'point' for body in deployment.bodies):
+        raise UsageError(f'--loop closed: {source.deployment} has no point target')
+    return Plan(source=source, deployment=deployment, duration=duration,
                 settings=tuple(parse_setting(text) for text in args.settings),
                 shared_domain=shared_domain)

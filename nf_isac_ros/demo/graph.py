@@ -19,9 +19,18 @@ from nf_isac_ros.demo.supervisor import SINGLE_THREADED, Program, executable, pa
 LIFECYCLE_NODES = ('radio_driver', 'beamformer')
 RECORDER = 'bag_recorder'
 SCENARIO, PLAYER = 'scenario', 'bag_player'
-NODES = (SCENARIO, PLAYER, *LIFECYCLE_NODES, 'markers', RECORDER)
+LOCALIZER, TRACKER = 'localizer', 'tracker'
+NODES = (SCENARIO, PLAYER, *LIFECYCLE_NODES, LOCALIZER, TRACKER, 'markers', RECORDER)
+RADIO = 'radio_driver'
+# A recording has an end, and a recorder would find its folder taken.
+NOT_RESTARTED = (PLAYER, RECORDER)
+
+OPEN, CLOSED = 'open', 'closed'
+LOOPS = (OPEN, CLOSED)
 
 DEFAULT_SCENARIO = 'crossing'
+# What it is with a closed loop.
+CLOSED_SCENARIO = 'closed_loop'
 
 # Domains whose ports are below those that Linux hands out to anybody.
 DOMAINS = range(1, 102)
@@ -75,6 +84,8 @@ class Source:
         Play a recording again when it ends.
     seed : int or None
         Of a scenario's noise; None: the node's default.
+    loop : str
+        'open': the source tells the designer where targets are; 'closed': their echoes do.
 
     """
 
@@ -85,6 +96,7 @@ class Source:
     rate: float = 1.0
     repeat: bool = False
     seed: int | None = None
+    loop: str = OPEN
 
     @property
     def title(self) -> str:
@@ -199,7 +211,8 @@ def parse_setting(text: str) -> tuple[str, str, str]:
 
 
 def programs(source: Source, recording: Path,
-             settings: tuple[tuple[str, str, str], ...] = ()) -> tuple[Program, ...]:
+             settings: tuple[tuple[str, str, str], ...] = (),
+             echo_rate: float = 50.0) -> tuple[Program, ...]:
     """
     List what is to be started, in this order.
 
@@ -211,6 +224,8 @@ def programs(source: Source, recording: Path,
         Folder that the recorder makes.
     settings : tuple of (node, parameter, value)
         Parameters on top of the parameter file.
+    echo_rate : float
+        Sensing periods per second of a closed loop [Hz].
 
     Returns
     -------
@@ -242,7 +257,17 @@ def programs(source: Source, recording: Path,
         parameters[SCENARIO] = dict(deployment)
         if source.seed is not None:
             parameters[SCENARIO]['seed'] = source.seed
+    if source.loop == CLOSED:
+        parameters['beamformer']['target_topics'] = False
+        parameters['radio_driver']['echo_rate_hz'] = float(echo_rate)
+        parameters |= {name: dict(deployment) for name in (LOCALIZER, TRACKER)}
+        if source.seed is not None:
+            parameters[TRACKER]['seed'] = source.seed
+            parameters['radio_driver']['echo_seed'] = source.seed
     extra: dict[str, list[str]] = {name: [] for name in parameters}
+    if source.loop == CLOSED and SCENARIO in extra:
+        # What the scenario would tell of targets stays out of the loop.
+        extra[SCENARIO] += ['-r', f'targets:={SCENARIO}/targets']
     for node, parameter, value in settings:
         if node not in extra:
             raise UsageError(f'--set {node}.{parameter}: {node} is not part of this demo')
@@ -253,7 +278,7 @@ def programs(source: Source, recording: Path,
             # JSON is YAML, which is what the argument is read as; it quotes what must be quoted.
             *(word for key, value in values.items()
               for word in ('-p', f'{key}:={json.dumps(value)}')),
-            *extra[name]))
+            *extra[name]), restart=name not in NOT_RESTARTED)
         for name, values in parameters.items())
 
 

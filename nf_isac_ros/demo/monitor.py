@@ -17,8 +17,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
+from nf_isac_ros.demo.graph import RADIO
 from nf_isac_ros.demo.runlog import LIVE_TOPICS, TOPICS, RunLog
 
 NODE_NAME = 'demo_monitor'
@@ -75,8 +76,10 @@ class BringUp:
     ----------
     change, query : Client
         Of its services change_state and get_state.
+    arm : Client or None
+        Of the service that arms it once it is active; None: it has none.
     state : str
-        'waiting', 'configuring', 'activating', 'active' or 'failed'.
+        'waiting', 'configuring', 'activating', 'arming', 'active' or 'failed'.
     step : int or None
         Transition that was asked for last.
     answer, report : Future or None
@@ -90,6 +93,7 @@ class BringUp:
 
     change: Client
     query: Client
+    arm: Client | None = None
     state: str = 'waiting'
     step: int | None = None
     answer: Future | None = None
@@ -102,7 +106,9 @@ class BringUp:
         """Look at what was answered, and ask for the next step; never waits."""
         if self.state in ('active', 'failed'):
             return
-        if self.answer is not None and self.answer.done():
+        if self.state == 'arming':
+            self._arm(now)
+        elif self.answer is not None and self.answer.done():
             self._take_answer(bool(self.answer.result().success), now)
         elif self.report is not None and self.report.done():
             found = self.report.result().current_state.id
@@ -118,13 +124,13 @@ class BringUp:
         if not success:
             self.refused = True
         elif self.step == Transition.TRANSITION_ACTIVATE:
-            self.state = 'active'
+            self._activated()
         else:
             self._ask(Transition.TRANSITION_ACTIVATE, 'activating', now)
 
     def _take_report(self, found: int, now: float) -> None:
         if found == State.PRIMARY_STATE_ACTIVE:
-            self.state = 'active'
+            self._activated()
         elif found == State.PRIMARY_STATE_FINALIZED:
             self.state = 'failed'
         elif found in _STEPS:
@@ -134,6 +140,18 @@ class BringUp:
                 self._ask(step, name, now)
             elif self.refused:
                 self.state = 'failed'
+
+    def _activated(self) -> None:
+        self.state, self.answer = 'active' if self.arm is None else 'arming', None
+
+    def _arm(self, now: float) -> None:
+        assert self.arm is not None
+        if self.answer is not None and self.answer.done():
+            self.state = 'active' if self.answer.result().success else 'failed'
+        elif self.arm.service_is_ready() and (
+                self.answer is None or now - self.requested > REQUEST_PATIENCE):
+            self.requested = now
+            self.answer = self.arm.call_async(SetBool.Request(data=True))
 
     def _ask(self, step: int, state: str, now: float) -> None:
         self.step, self.state, self.requested, self.refused = step, state, now, False
@@ -177,7 +195,9 @@ class Monitor:
                 _quality_of_service(topic))
         self._bring_ups = {
             name: BringUp(self._node.create_client(ChangeState, f'{name}/change_state'),
-                           self._node.create_client(GetState, f'{name}/get_state'))
+                          self._node.create_client(GetState, f'{name}/get_state'),
+                          self._node.create_client(SetBool, 'radio/arm') if name == RADIO
+                          else None)
             for name in lifecycle_nodes}
 
     def __enter__(self) -> Monitor:
@@ -223,13 +243,20 @@ class Monitor:
         Returns
         -------
         dict
-            Name -> 'waiting' (not there yet), 'configuring', 'activating', 'active', 'failed'.
+            Name -> 'waiting' (not there yet), 'configuring', 'activating', 'arming' (the radio),
+            'active', 'failed'.
 
         """
         now = time.monotonic()
         for bring_up in self._bring_ups.values():
             bring_up.advance(now)
         return {name: bring_up.state for name, bring_up in self._bring_ups.items()}
+
+    def begin_again(self, name: str) -> None:
+        """Bring a node up once more: its process was started again."""
+        if name in self._bring_ups:
+            before = self._bring_ups[name]
+            self._bring_ups[name] = BringUp(before.change, before.query, before.arm)
 
     def deactivate(self, name: str, patience: float) -> bool:
         """

@@ -29,6 +29,8 @@ STATES = ('fresh', 'held', 'dropped')
 ROLES = (TARGET, USER)
 # Track.KIND_EXTENDED
 KIND_EXTENDED = 1
+# EchoEstimate.STATE_*
+ECHO_STATES = ('detected', 'lost', 'new')
 # CrbEntry.FIELD_*
 FIELDS = ('unknown', 'near', 'far')
 
@@ -231,6 +233,8 @@ class BeamRecord:
     sequence : int
     publish_stamp, valid_until : float
         [s].
+    design_stamp, cycle_stamp : float
+        Of the newest pose that was used, and of the beginning of the cycle [s].
     quality : str
         One of OUTCOMES.
     reason : str
@@ -257,6 +261,8 @@ class BeamRecord:
     power: float
     weights_power: float
     power_limit: float
+    design_stamp: float = math.nan
+    cycle_stamp: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +286,8 @@ class RadioRecord:
         Cumulative [s].
     users : tuple of UserSinr
         On the true channels.
+    apply_stamp : float
+        When the beams of last_sequence went on the air [s]; NaN: not told.
 
     """
 
@@ -299,6 +307,55 @@ class RadioRecord:
     eirp: float
     muted_duration: float
     users: tuple[UserSinr, ...]
+    apply_stamp: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class EchoTarget:
+    """
+    What the echoes of one period told of one target.
+
+    Attributes
+    ----------
+    id : str
+        Empty: a new one.
+    state : str
+        One of ECHO_STATES.
+    position : ndarray, shape (3,)
+        [m].
+    deviation : float
+        Root of the trace of the covariance that came along [m].
+
+    """
+
+    id: str
+    state: str
+    position: Vector
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True)
+class EchoRecord:
+    """
+    One EchoEstimateArray message.
+
+    Attributes
+    ----------
+    time, stamp : float
+        Receipt, and middle of the sensing period [s].
+    publish_stamp : float
+        [s].
+    sequence : int
+        Of the beams that lit the targets.
+    targets : tuple of EchoTarget
+
+    """
+
+    time: float
+    stamp: float
+    publish_stamp: float
+    sequence: int
+    targets: tuple[EchoTarget, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +394,7 @@ class RunLog:
         Window [s], on the axis of the `time` of the records; open until set.
     designs, bounds, beams, radio : list
         Records.
+    echoes : list of EchoRecord
     weights : ndarray, shape (N, U + r), or None
         Of the newest Beamformer message [sqrt(W)].
     truth, tracks : dict
@@ -352,6 +410,7 @@ class RunLog:
     bounds: list[BoundRecord] = field(default_factory=list)
     beams: list[BeamRecord] = field(default_factory=list)
     radio: list[RadioRecord] = field(default_factory=list)
+    echoes: list[EchoRecord] = field(default_factory=list)
     weights: ComplexMatrix | None = None
     truth: dict[tuple[str, str], list[PathPoint]] = field(default_factory=dict)
     tracks: dict[tuple[str, str], list[PathPoint]] = field(default_factory=dict)
@@ -516,7 +575,9 @@ def _add_beams(log: RunLog, message: Any, time: float) -> None:
         n_sensing=int(message.n_sensing),
         power=float(message.power),
         weights_power=float(np.vdot(weights, weights).real),
-        power_limit=float(message.power_limit)))
+        power_limit=float(message.power_limit),
+        design_stamp=_seconds(message.design_stamp),
+        cycle_stamp=_seconds(message.cycle_stamp)))
 
 
 def _add_radio(log: RunLog, message: Any, time: float) -> None:
@@ -536,7 +597,23 @@ def _add_radio(log: RunLog, message: Any, time: float) -> None:
         max_element_power=float(message.max_element_power),
         eirp=float(message.eirp),
         muted_duration=float(message.muted_duration),
-        users=_sinrs(message.users)))
+        users=_sinrs(message.users),
+        # Recordings that were made before there was this field have none.
+        apply_stamp=_seconds(message.apply_stamp) or math.nan
+        if hasattr(message, 'apply_stamp') else math.nan))
+
+
+def _add_echoes(log: RunLog, message: Any, time: float) -> None:
+    log.echoes.append(EchoRecord(
+        time=time,
+        stamp=_seconds(message.header.stamp),
+        publish_stamp=_seconds(message.publish_stamp),
+        sequence=int(message.sequence),
+        targets=tuple(EchoTarget(
+            entry.id, _name(ECHO_STATES, entry.state),
+            np.array([entry.position.x, entry.position.y, entry.position.z]),
+            math.sqrt(max(float(np.trace(np.reshape(entry.covariance, (3, 3)))), 0.0)))
+            for entry in message.estimates)))
 
 
 def _extended_pose(track: Any) -> PoseSample:
@@ -563,6 +640,7 @@ _READERS: dict[str, Callable[[RunLog, Any, float], None]] = {
     'crb': _add_bounds,
     'beamformer': _add_beams,
     'radio/status': _add_radio,
+    'echo/estimates': _add_echoes,
     'truth/targets': _path_reader('truth', TARGET),
     'truth/users': _path_reader('truth', USER),
     'targets': _path_reader('tracks', TARGET),
@@ -575,11 +653,12 @@ TOPICS: dict[str, str] = {
     'crb': 'nf_isac_msgs/msg/CrbArray',
     'beamformer': 'nf_isac_msgs/msg/Beamformer',
     'radio/status': 'nf_isac_msgs/msg/RadioStatus',
+    'echo/estimates': 'nf_isac_msgs/msg/EchoEstimateArray',
     'truth/targets': 'nf_isac_msgs/msg/TrackArray',
     'truth/users': 'nf_isac_msgs/msg/TrackArray',
     'targets': 'nf_isac_msgs/msg/TrackArray',
     'users': 'nf_isac_msgs/msg/TrackArray',
 }
 # Those with the paths of the bodies: frequent, and of use only once a run is over.
-PATH_TOPICS = ('truth/targets', 'truth/users', 'targets', 'users')
+PATH_TOPICS = ('echo/estimates', 'truth/targets', 'truth/users', 'targets', 'users')
 LIVE_TOPICS = tuple(topic for topic in TOPICS if topic not in PATH_TOPICS)

@@ -18,7 +18,23 @@ from rich.console import Console
 from rich.text import Text
 
 from nf_isac_ros import __version__
-from nf_isac_ros.demo.graph import LIFECYCLE_NODES, PLAYER, RECORDER, SCENARIO, Source
+from nf_isac_ros.core.localisation.loop import LoopRecord
+from nf_isac_ros.demo.graph import (
+    CLOSED,
+    LIFECYCLE_NODES,
+    PLAYER,
+    RECORDER,
+    SCENARIO,
+    Source,
+)
+from nf_isac_ros.demo.loop import (
+    TargetErrors,
+    compare_designs,
+    compared_rows,
+    live_rows,
+    target_errors,
+)
+from nf_isac_ros.demo.memory import MemoryWatch, growing
 from nf_isac_ros.demo.output import OutputFolder
 from nf_isac_ros.demo.runlog import LIVE_TOPICS, PATH_TOPICS, RunLog
 from nf_isac_ros.demo.summary import EXTENDED_BOUNDS, Death, RunFacts, summarise, write_json
@@ -64,6 +80,8 @@ class Plan:
         Parameters on top of the parameter file.
     shared_domain : bool
         The ROS domain was given, so that others may be in it.
+    soak : bool
+        Memory that grows is not good enough.
 
     """
 
@@ -72,6 +90,7 @@ class Plan:
     duration: float
     settings: tuple[tuple[str, str, str], ...] = ()
     shared_domain: bool = False
+    soak: bool = False
 
 
 @dataclass
@@ -122,6 +141,9 @@ class _Session:
     nodes: dict[str, str] = field(default_factory=dict)
     deaths: list[Death] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    errors: tuple[TargetErrors, ...] = ()
+    compared: tuple[LoopRecord, ...] = ()
+    memory: MemoryWatch = field(default_factory=MemoryWatch)
 
     def __post_init__(self) -> None:
         """Begin to count."""
@@ -139,7 +161,7 @@ class _Session:
         if now or self.screen.due:
             self.screen.show(self._tally.snapshot(
                 self._title, phase, self.plan.duration, time.time(), self.nodes,
-                tuple(death.node for death in self.deaths)))
+                tuple({death.node for death in self.deaths} - set(self.supervisor.running))))
 
     def note_endings(self, endings: list[Ending]) -> None:
         """Take note of processes that have ended."""
@@ -189,9 +211,15 @@ def run_session(plan: Plan, programs: Sequence[Program], out: OutputFolder) -> i
     # From here on Ctrl-C simply ends it: no process is left, and the summary is there.
     problems = []
     if session.measured:
+        problems = _add_paths(session.log, out.recording)
+        if plan.source.loop == CLOSED:
+            console.print('comparing designs on the same noise', style='dim')
+            problems += _judge_loop(session)
         console.print('drawing the pictures', style='dim')
-        problems = _add_paths(session.log, out.recording) + _draw(session, out)
-    if problems:
+        problems += _draw(session, out)
+        if plan.soak:
+            problems += growing(session.memory.summary())
+    if problems or session.errors:
         session.problems += problems
         summary = _write_summary(session, out)
     _report(console, summary, out)
@@ -299,10 +327,23 @@ def _measure(session: _Session, monitor: Any) -> None:
     while not session.interruption and (left := end - time.monotonic()) > 0:
         monitor.spin(min(STEP, left))
         session.note_endings(session.supervisor.poll())
-        if not session.supervisor.running:
+        _revive(session, monitor)
+        if not session.supervisor.running and not session.supervisor.reviving:
             break
+        session.memory.look({name: session.supervisor.pid(name)
+                             for name in session.supervisor.running})
         session.show('measuring')
     log.end = time.time()
+
+
+def _revive(session: _Session, monitor: Any) -> None:
+    """Start nodes again that died, and bring them up."""
+    for name in session.supervisor.revive():
+        session.nodes[name] = 'running'
+        monitor.begin_again(name)
+    for name, state in monitor.advance_bring_up().items():
+        if name in session.supervisor.running:
+            session.nodes[name] = state
 
 
 def _stop(session: _Session) -> None:
@@ -322,18 +363,23 @@ def _write_summary(session: _Session, out: OutputFolder) -> dict[str, Any]:
             'cuts': [str(cut) for cut in source.cuts],
             'rate': source.rate,
             'seed': source.seed,
+            'loop': source.loop,
             'settings': {f'{node}.{name}': value for node, name, value in session.plan.settings},
             'asked_duration_s': session.plan.duration,
         },
         power_limit=session.plan.deployment.radio.power,
         deaths=tuple(session.deaths),
+        restarts=dict(session.supervisor.restarts),
         interrupted=bool(session.interruption),
         problems=tuple(session.problems),
         measured=session.measured)
     summary = {
         'version': __version__,
         'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        **summarise(log, facts)}
+        **summarise(log, facts), 'memory': session.memory.summary()}
+    if session.errors:
+        summary['loop'] = live_rows(session.errors)
+        summary['loop_designs'] = compared_rows(session.compared)
     write_json(summary, out.path / 'summary.json')
     return summary
 
@@ -350,13 +396,32 @@ def _add_paths(log: RunLog, recording: Path) -> list[str]:
         return [str(error)]
 
 
+def _judge_loop(session: _Session) -> list[str]:
+    """Errors of the closed loop, and the same with other designs; return what went wrong."""
+    plan = session.plan
+    session.errors = target_errors(session.log, plan.deployment)
+    try:
+        session.compared = compare_designs(
+            session.log, plan.deployment, plan.deployment.design,
+            1 if plan.source.seed is None else plan.source.seed)
+    except Exception as error:  # noqa: BLE001  a comparison must not cost the other results
+        return [f'designs could not be compared: {type(error).__name__}: {error}']
+    unseen = [row.id for row in session.errors if not len(row.echo_times)]
+    return [f'{name} was never seen by its echo' for name in unseen]
+
+
 def _draw(session: _Session, out: OutputFolder) -> list[str]:
     """Draw the pictures; return what went wrong, one line each."""
+    from nf_isac_ros.demo.loop_pictures import draw_designs, draw_latency_budget, draw_loop
     from nf_isac_ros.demo.pictures import draw_scene, draw_timeline
     problems = []
     drawings = (
         ('scene.png', lambda path: draw_scene(session.plan.deployment, session.log, path)),
-        ('timeline.png', lambda path: draw_timeline(session.log, path)))
+        ('timeline.png', lambda path: draw_timeline(session.log, path)),
+        *((('loop.png', lambda path: draw_loop(session.log, session.errors, path)),
+           ('designs.png', lambda path: draw_designs(session.compared, path)))
+          if session.errors else ()),
+        ('latency.png', lambda path: draw_latency_budget(session.log, path)))
     for name, draw in drawings:
         try:
             draw(out.path / name)
@@ -374,7 +439,8 @@ def _report(console: Console, summary: dict[str, Any], out: OutputFolder) -> Non
     say('')
     if summary['cycles']:
         _report_numbers(say, summary)
-    written = [name for name in ('summary.json', 'scene.png', 'timeline.png', 'recording', 'logs')
+    written = [name for name in ('summary.json', 'scene.png', 'timeline.png', 'loop.png',
+                                 'designs.png', 'latency.png', 'recording', 'logs')
                if (out.path / name).exists()]
     say(f'in {out.path}: {", ".join(written)}')
     for death in summary['nodes_died']:
@@ -408,3 +474,11 @@ def _report_numbers(say: Callable[[str], None], summary: dict[str, Any]) -> None
             f'isotropic {length(target["isotropic_root_crb_m"]["p50"])}'
             + ''.join(f', {name} {(length if name == "range" else angle)(target[key]["p50"])}'
                       for name, key in EXTENDED_BOUNDS.items() if key in target))
+    for name, row in summary.get('loop', {}).items():
+        say(f'loop {name}: track error {length(row["rmse_m"])}, echoes '
+            f'{length(row["echo_rmse_m"])}, bound {length(row["root_crb_m"])} (rms), lost '
+            f'{number(row["lost_s"], ".1f")} s')
+    for design, rows in summary.get('loop_designs', {}).items():
+        say(f'  {design}, same noise: ' + ', '.join(
+            f'{name} track error {length(row["rmse_m"])}, bound {length(row["root_crb_m"])}'
+            for name, row in rows.items()), 'dim')

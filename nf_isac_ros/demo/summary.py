@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nf_isac_ros.demo.loop import latency_rows
 from nf_isac_ros.demo.runlog import OUTCOMES, STATES, DesignRecord, RadioRecord, RunLog
 
 # A design may miss a required SINR by so much before that is a violation [dB].
@@ -75,6 +76,8 @@ class RunFacts:
     power_limit : float or None
         Limit of the deployment [W]; None: the one that the radio states alone counts.
     deaths : tuple of Death
+    restarts : mapping of str to int
+        How often each node was started again.
     interrupted : bool
         The user ended the run early.
     problems : tuple of str
@@ -87,6 +90,7 @@ class RunFacts:
     source: Mapping[str, Any] = field(default_factory=dict)
     power_limit: float | None = None
     deaths: tuple[Death, ...] = ()
+    restarts: Mapping[str, int] = field(default_factory=dict)
     interrupted: bool = False
     problems: tuple[str, ...] = ()
     measured: bool = True
@@ -197,6 +201,8 @@ def summarise(log: RunLog, facts: RunFacts) -> dict[str, Any]:
         'stages_ms': {
             stage: percentiles((design.stages.get(stage, math.nan) for design in designs), 50, 99)
             for stage in dict.fromkeys(name for design in designs for name in design.stages)},
+        'latency_ms': {stage: percentiles(spent.tolist(), 50, 99)
+                       for stage, spent in latency_rows(log).items() if stage != 'time'},
         'quality': {outcome: outcomes[outcome] for outcome in OUTCOMES},
         'gap_max': max(certified, default=math.nan),
         'gap_p50': percentiles(certified, 50)['p50'],
@@ -227,6 +233,7 @@ def summarise(log: RunLog, facts: RunFacts) -> dict[str, Any]:
         'users': [_user_row(user, cycles, designs, radio_in_window) for user in log.user_ids],
         'targets': [_target_row(target, cycles, log) for target in log.target_ids],
         'nodes_died': [asdict(death) for death in facts.deaths],
+        'nodes_restarted': dict(facts.restarts),
         'unreadable_messages': log.ignored,
     }
 

@@ -6,6 +6,7 @@ Knows processes, not ROS: what a node does is the monitor's matter.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 import os
@@ -21,6 +22,9 @@ from nf_isac_ros.demo import guard
 PACKAGE = 'nf_isac_ros'
 # How many lines of a log say why a node died.
 LAST_LINES = 6
+# How long after its end a program is started again [s], and how often.
+RESTART_DELAY = 1.0
+MAX_RESTARTS = 5
 # How long a node may take to end after each signal [s].
 STOP_LADDER = ((signal.SIGINT, 6.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0))
 # One thread per process: the nodes share the cores, and a solve is too small to be split.
@@ -45,11 +49,14 @@ class Program:
         Node name; also names the log file.
     command : tuple of str
         Executable and its arguments.
+    restart : bool
+        Start it again if it ends without having been asked to.
 
     """
 
     name: str
     command: tuple[str, ...]
+    restart: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,8 @@ class Supervisor:
         Signals to end a process with, and how long each may take [s].
     endings : list of Ending
         All processes that have ended, in the order in which that was noticed.
+    restarts : Counter
+        How often each program was started again.
 
     """
 
@@ -181,6 +190,8 @@ class Supervisor:
     environment: Mapping[str, str] = field(default_factory=dict)
     ladder: Sequence[tuple[signal.Signals, float]] = STOP_LADDER
     endings: list[Ending] = field(default_factory=list)
+    restarts: Counter[str] = field(default_factory=Counter)
+    _fallen: dict[str, tuple[Program, float]] = field(default_factory=dict)
     _children: dict[str, _Child] = field(default_factory=dict)
     _guard: subprocess.Popen[str] | None = None
 
@@ -254,8 +265,37 @@ class Supervisor:
                 time=time.monotonic(),
                 last_lines=last_lines(child.log)))
             del self._children[name]
+            if child.program.restart and not child.asked and self.restarts[name] < MAX_RESTARTS:
+                self._fallen[name] = child.program, time.monotonic() + RESTART_DELAY
         self.endings += ended
         return ended
+
+    @property
+    def reviving(self) -> bool:
+        """Whether a program is about to be started again."""
+        return bool(self._fallen)
+
+    def revive(self) -> list[str]:
+        """
+        Start programs again that ended unasked, a moment ago.
+
+        Returns
+        -------
+        list of str
+            Their names.
+
+        Raises
+        ------
+        SupervisorError
+            If one cannot be started any more.
+
+        """
+        due = [name for name, (_, since) in self._fallen.items() if time.monotonic() >= since]
+        for name in due:
+            program, _ = self._fallen.pop(name)
+            self.start(program)
+            self.restarts[name] += 1
+        return due
 
     def stop(self, names: Iterable[str] | None = None) -> list[Ending]:
         """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nf_isac_ros.figures.panels import Figure
 
 # Figure -> its module and its panels: fig3.. of the near-field paper, et3.. of the paper on
-# extended targets.
+# extended targets, loc1 of neither.
 MODULES = {
     'fig3': ('nf_isac_ros.figures.fig3_collocated', 'abcdefg'),
     'fig4': ('nf_isac_ros.figures.fig4_separated', 'abcd'),
@@ -26,6 +26,7 @@ MODULES = {
     'et7': ('nf_isac_ros.figures.et7_patterns', 'ab'),
     'et8': ('nf_isac_ros.figures.et8_users', 'a'),
     'et9': ('nf_isac_ros.figures.et9_zero_forcing', 'abc'),
+    'loc1': ('nf_isac_ros.figures.loc1_localisation', 'ab'),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 import numpy as np
@@ -28,6 +28,7 @@ from nf_isac_ros.files.extended import (
     known_contours,
     named_contour,
 )
+from nf_isac_ros.files.limits import LimitSettings, LimitsModel
 from nf_isac_ros.files.models import (
     MAX_BODIES,
     ArrayModel,
@@ -152,6 +153,14 @@ class MarkerSettings:
 
 
 @dataclass(frozen=True)
+class SearchSettings:
+    """A box in the world frame in which new targets are looked for; corners, shape (3,) [m]."""
+
+    lower: Vector
+    upper: Vector
+
+
+@dataclass(frozen=True)
 class Deployment:
     """
     A testbed: frames, arrays, radio, what is designed, and whose poses come from where.
@@ -173,6 +182,12 @@ class Deployment:
         That tracks may name.
     options : ExtendedOptions
         For the extended targets.
+    limits : LimitSettings
+        What the radio may radiate.
+    radio_backend : mapping
+        Options of front end, samples and backends, by part; each checks its own.
+    search : SearchSettings or None
+        Where the localizer looks for new targets; None: nowhere.
 
     """
 
@@ -187,6 +202,9 @@ class Deployment:
     markers: MarkerSettings
     contours: Mapping[str, Contour] = field(default_factory=dict)
     options: ExtendedOptions = ExtendedOptions()
+    limits: LimitSettings = LimitSettings()
+    radio_backend: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    search: SearchSettings | None = None
 
 
 Role = Literal['target', 'user']
@@ -231,6 +249,21 @@ class _TrackingModel(StrictModel):
         if self.drop_s < self.predict_s:
             raise fault(['drop_s'], self.drop_s, f'must be at least predict_s ({self.predict_s})')
         return self
+
+
+class _SearchModel(StrictModel):
+    lower_m: Point
+    upper_m: Point
+
+    @model_validator(mode='after')
+    def _ordered(self) -> _SearchModel:
+        if not (np.array(self.upper_m) > self.lower_m).all():
+            raise fault(['upper_m'], self.upper_m, f'must be above lower_m ({self.lower_m})')
+        return self
+
+    def value(self) -> SearchSettings:
+        return SearchSettings(np.array(self.lower_m, dtype=float),
+                              np.array(self.upper_m, dtype=float))
 
 
 TOPIC = r'^(/|~/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$'
@@ -366,12 +399,15 @@ class DeploymentModel(StrictModel):
     array: ArrayModel
     receive_array: Annotated[ArrayModel | None, word_for_none('same')] = None
     radio: _RadioModel
+    limits: LimitsModel = LimitsModel()
     design: _DesignModel = _DesignModel()
     tracking: _TrackingModel = _TrackingModel()
     contours: Annotated[str, Field(min_length=1)] | None = None
     bodies: Annotated[list[_BodyModel], Len(0, MAX_BODIES)] = []
     options: OptionsModel = OptionsModel()
     markers: _MarkersModel = _MarkersModel()
+    radio_backend: dict[str, dict[str, Any]] = {}
+    search: _SearchModel | None = None
 
     @model_validator(mode='after')
     def _unique(self) -> DeploymentModel:
@@ -408,7 +444,10 @@ class DeploymentModel(StrictModel):
             path=path, world_frame=self.world_frame, transmit_array=transmit,
             receive_array=receive, radio=radio, design=design, tracking=tracking,
             bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
-            contours=contours, options=self.options.value())
+            contours=contours, options=self.options.value(),
+            limits=self.limits.value({body.id for body in self.bodies}),
+            radio_backend=self.radio_backend,
+            search=None if self.search is None else self.search.value())
 
 
 def load_deployment(path: Path) -> Deployment:

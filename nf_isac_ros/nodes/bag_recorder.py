@@ -46,6 +46,7 @@ KNOWN: dict[str, tuple[type, QoSProfile]] = {
     'status': (DesignStatus, _RELIABLE),
     'radio/status': (RadioStatus, _LATCHED),
     'echo/estimates': (EchoEstimateArray, _BEST_EFFORT),
+    'tracks/tentative': (TrackArray, _BEST_EFFORT),
     'truth/targets': (TrackArray, _BEST_EFFORT),
     'truth/users': (TrackArray, _BEST_EFFORT),
     '/diagnostics': (DiagnosticArray, _RELIABLE),

@@ -47,6 +47,9 @@ PARAMETERS = (
               read_only=True),
     Parameter('design', '', 'Name of the design; empty: that of the deployment file',
               choices=('', *sorted(DESIGNS))),
+    Parameter('target_topics', True, 'Listen to the topics that the deployment file names for '
+              'targets; else targets come by the topic targets alone, from a tracker',
+              read_only=True),
     Parameter('rate_hz', math.nan, 'Designs per second; .nan: that of the deployment file', 'Hz',
               minimum=0.1, maximum=1000.0),
     Parameter('trigger', ON_POSES, 'What begins a cycle; pose: new poses, on the mean at most '
@@ -137,6 +140,10 @@ class BeamformerNode(LifecycleNode):
             raise ParameterError(
                 "parameter deployment_file is '', must be the path of a deployment file")
         deployment = load_deployment(Path(path))
+        if not self._parameters_now.target_topics:
+            deployment = replace(deployment, bodies=tuple(
+                replace(body, topic=None, type=None) if body.role == 'target' else body
+                for body in deployment.bodies))
         self._settings = self._design_settings(deployment, self._parameters_now)
         self._tracks = TrackStore(deployment.tracking)
         self._channels = ChannelStore(deployment.tracking)

@@ -22,6 +22,8 @@ class BeamCommand:
         Counts up by one with each message of one activation of the designer.
     publish_stamp, valid_until : int
         Start and end of the lease, in node time [ns].
+    design_stamp, oldest_track_stamp : int
+        Stamps of the newest and of the oldest pose that was used, in node time [ns].
     n_elements, n_users, n_sensing : int
         Rows, communication columns and sensing columns that the weights are said to have.
     user_ids : tuple of str
@@ -34,12 +36,18 @@ class BeamCommand:
         [m].
     layout_hash : str
         Of the element positions that the weights belong to.
+    calibration_epoch : int
+        Calibration of the radio that the weights assume; 0: none.
+    design : str
+        Name of the design.
 
     """
 
     sequence: int
     publish_stamp: int
     valid_until: int
+    design_stamp: int
+    oldest_track_stamp: int
     n_elements: int
     n_users: int
     n_sensing: int
@@ -48,6 +56,8 @@ class BeamCommand:
     power: float
     wavelength: float
     layout_hash: str
+    calibration_epoch: int = 0
+    design: str = ''
 
     def matrix(self) -> Beams:
         """Weights as a matrix, shape (n_elements, n_users + n_sensing) [sqrt(W)]; no copy."""
@@ -67,10 +77,12 @@ def command_from_message(message: Any) -> BeamCommand:
     """
     return BeamCommand(
         int(message.sequence), _nanoseconds(message.publish_stamp),
-        _nanoseconds(message.valid_until), int(message.n_elements), int(message.n_users),
+        _nanoseconds(message.valid_until), _nanoseconds(message.design_stamp),
+        _nanoseconds(message.oldest_track_stamp), int(message.n_elements), int(message.n_users),
         int(message.n_sensing), tuple(message.user_ids),
         np.frombuffer(message.weights, np.float32), float(message.power),
-        float(message.wavelength), message.layout_hash)
+        float(message.wavelength), message.layout_hash, int(message.calibration_epoch),
+        message.design)
 
 
 def _nanoseconds(stamp: Any) -> int:
@@ -94,8 +106,8 @@ def eirp_bound(beams: Beams) -> float:
     """
     Upper bound on the equivalent isotropically radiated power over all directions.
 
-    The beams carry independent signals, so that their power densities add; each is at most what
-    all elements give in phase.
+    Of isotropic elements, for the sum of the power densities of all beams, which carry
+    independent signals.
 
     Parameters
     ----------
@@ -105,7 +117,19 @@ def eirp_bound(beams: Beams) -> float:
     Returns
     -------
     float
-        sum_b (sum_n |w_nb|)^2 for isotropic elements [W].
+        The smaller one of two bounds [W]: each beam is at most what all elements give in phase,
+        sum_b (sum_n |w_nb|)^2; and |a^T B|^2 for |a|^2 = N is at most N times the largest
+        eigenvalue of B B^H. The first one is met by a beam that all elements send in phase; the
+        second one knows that beams are orthogonal, and so do not point in the same direction.
 
     """
-    return float((np.abs(beams).astype(np.float64).sum(axis=0) ** 2).sum())
+    in_phase = float((np.abs(beams).astype(np.float64).sum(axis=0) ** 2).sum())
+    if not np.isfinite(in_phase):
+        return in_phase
+    gram = (beams.conj().T.astype(np.complex128)) @ beams
+    return min(in_phase, len(beams) * largest_eigenvalue(gram))
+
+
+def largest_eigenvalue(gram: NDArray[np.complex128]) -> float:
+    """Largest eigenvalue of a Gram matrix B^H B, shape (B, B): that of B B^H as well."""
+    return float(np.linalg.eigvalsh(gram)[-1])

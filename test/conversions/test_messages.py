@@ -12,17 +12,21 @@ pytest.importorskip('nf_isac_msgs.msg', reason='nf_isac_msgs is not built')
 
 from nf_isac_ros.conversions import messages, reading  # noqa: E402
 from nf_isac_ros.conversions.adapters import read_track_array, seconds  # noqa: E402
+from nf_isac_ros.conversions.errors import MessageError  # noqa: E402
+from nf_isac_ros.core.arrays import AntennaArray  # noqa: E402
 from nf_isac_ros.core.exceptions import NfIsacError  # noqa: E402
 from nf_isac_ros.core.extended.gram import ExtendedBounds  # noqa: E402
+from nf_isac_ros.core.localisation.echoes import EchoSamples, Sensor  # noqa: E402
+from nf_isac_ros.core.localisation.localiser import EchoState, LocatedTarget  # noqa: E402
 from nf_isac_ros.core.reports import (  # noqa: E402
     BoundReport,
     CovarianceReport,
     CycleReport,
     DesignedBeams,
-    PositionEstimate,
     TrackReport,
     orthogonal_factor,
 )
+from nf_isac_ros.core.scene import SensingNoise  # noqa: E402
 from nf_isac_ros.core.solution import Quality, TargetReport, UserReport  # noqa: E402
 from nf_isac_ros.core.tracking import (  # noqa: E402
     ChannelSample,
@@ -195,7 +199,57 @@ def test_user_channel_that_cannot_be(field, value, reason):
 
 
 def test_echo_estimates_round_trip():
-    estimate = PositionEstimate('t1', np.array([1.0, 2.0, 3.0]), np.eye(3), 12.5)
-    message = messages.echo_estimate_array_message([estimate], T, 'map', 6)
+    estimates = (
+        LocatedTarget('t1', EchoState.DETECTED, np.array([1.0, 2.0, 3.0]), np.eye(3), 0.5 - 1.0j,
+                      12.5, 9.5),
+        LocatedTarget('', EchoState.NEW, np.zeros(3), np.diag([1.0, 4.0, 9.0]), 2.0 + 0.0j, 30.0,
+                      20.0))
+    message = messages.echo_estimate_array_message(estimates, T, 'map', 6, T + 1.0)
     assert message.sequence == 6
-    assert_same(reading.read_echo_estimates(message), (estimate,))
+    assert_same(reading.read_echo_estimates(message), estimates)
+
+
+def test_unknown_state_of_an_echo_estimate():
+    message = messages.echo_estimate_array_message(
+        [LocatedTarget('t1', EchoState.LOST, np.zeros(3), np.eye(3), 1.0 + 0.0j, 1.0, 9.0)], T,
+        'map', 6)
+    message.estimates[0].state = 9
+    with pytest.raises(MessageError) as caught:
+        reading.read_echo_estimates(message)
+    assert caught.value.reason == 'bad-constant'
+
+
+def echo_samples(**changes):
+    rng = np.random.default_rng(2)
+    array = AntennaArray(rng.normal(size=(3, 3)), name='receive_array')
+    sensor = Sensor(AntennaArray(rng.normal(size=(4, 3))), array, 0.1, SensingNoise(power=1.0))
+    samples = EchoSamples(*(rng.normal(size=(n, 4)).view(complex) for n in (3, 4)), 100)
+    message = messages.echo_samples_message(samples, T, 7, sensor)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return sensor, samples, message
+
+
+def test_echo_samples_round_trip():
+    sensor, samples, message = echo_samples()
+    assert message.header.frame_id == 'receive_array'
+    assert message.sequence == 7
+    found = reading.read_echo_samples(message, sensor)
+    assert found.symbols == 100
+    np.testing.assert_allclose(found.samples, samples.samples, rtol=1e-6)
+    np.testing.assert_allclose(found.excitation, samples.excitation, rtol=1e-6)
+
+
+@pytest.mark.parametrize(('changes', 'reason'), [
+    ({'transmit_layout_hash': 'xyz'}, 'layout-mismatch'),
+    ({'receive_layout_hash': ''}, 'layout-mismatch'),
+    ({'n_elements': 4}, 'bad-shape'), ({'n_transmit': 3}, 'bad-shape'),
+    ({'n_streams': 3}, 'bad-shape'), ({'samples': []}, 'bad-shape'),
+    ({'n_streams': 0, 'samples': [], 'excitation': []}, 'bad-shape'),
+    ({'symbols': 0}, 'bad-shape'), ({'samples': [math.nan] * 12}, 'not-finite')],
+    ids=lambda value: value if isinstance(value, str) else '-'.join(value))
+def test_echo_samples_that_cannot_be(changes, reason):
+    sensor, _, message = echo_samples(**changes)
+    with pytest.raises(NfIsacError) as caught:
+        reading.read_echo_samples(message, sensor)
+    assert caught.value.reason == reason

@@ -8,6 +8,7 @@ pytest.importorskip('rclpy')
 
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from std_srvs.srv import SetBool  # noqa: E402
 
 from nf_isac_ros.demo.monitor import BringUp  # noqa: E402
 
@@ -114,3 +115,20 @@ def test_a_node_without_services_is_waited_for():
     for step in range(100, 110):
         way.advance(0.05 * step)
     assert way.state == 'active'
+
+
+def test_the_radio_is_armed_once_it_is_active():
+    node, requests, lost = Node(), [], [Answer(), Answer()]
+
+    def arm(request: SetBool.Request) -> Answer:
+        assert node.state == State.PRIMARY_STATE_ACTIVE
+        requests.append(request.data)
+        return lost.pop() if lost else Answer(SetBool.Response(success=True))
+
+    way = BringUp(Client(node.change), Client(node.query), Client(arm))
+    for step in range(100):
+        way.advance(0.05 * step)
+    assert (way.state, requests) == ('arming', [True, True]), 'a lost answer: asked again'
+    for step in range(100, 200):
+        way.advance(0.05 * step)
+    assert (way.state, requests) == ('active', [True] * 3)

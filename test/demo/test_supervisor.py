@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import os
 from pathlib import Path
 import signal
@@ -217,3 +218,29 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path):
         host.kill()
         host.wait()
         host.stdout.close()
+
+
+def test_a_program_that_dies_unasked_is_started_again_a_few_times(tmp_path, monkeypatch):
+    monkeypatch.setattr('nf_isac_ros.demo.supervisor.RESTART_DELAY', 0.05)
+    monkeypatch.setattr('nf_isac_ros.demo.supervisor.MAX_RESTARTS', 2)
+    dies = "print('ready', flush=True); raise SystemExit(3)"
+    with Supervisor(tmp_path, ladder=QUICK) as supervisor:
+        supervisor.start(replace(program('mortal', dies), restart=True))
+        supervisor.start(program('gone', dies))
+        supervisor.start(replace(program('steady', OBEDIENT), restart=True))
+
+        def ended(times):
+            supervisor.poll()
+            supervisor.revive()
+            return (tmp_path / 'mortal.log').read_text().count('ready') == times and (
+                'mortal' not in supervisor.running)
+
+        assert wait_for(lambda: ended(3))
+        assert wait_for(lambda: not supervisor.reviving)
+        time.sleep(0.1)
+        assert supervisor.revive() == []
+        assert supervisor.restarts == {'mortal': 2}
+        assert supervisor.running == ('steady',)
+        supervisor.stop()
+        assert not supervisor.reviving, 'what was asked to end stays ended'
+    assert [ending.name for ending in supervisor.endings].count('mortal') == 3

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from nf_isac_ros.core.motion import Circle, Fixed, Waypoints
 from nf_isac_ros.files.deployment import load_deployment
+from nf_isac_ros.files.limits import LimitSettings
 from nf_isac_ros.files.parsing import FileError
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +103,22 @@ def test_motions(motion, kind, start, velocity, load):
     assert np.allclose(position, start) and np.allclose(speed, velocity)
 
 
+def test_limits(load):
+    assert load().limits == LimitSettings()
+    limits = load(('limits', {
+        'power_w': 0.5, 'element_power_w': 0.01, 'eirp_w': 4000, 'keep_out': [
+            {**PERSON, 'height_m': 1.8, 'offset_m': [0, 0, -0.4]},
+            {'name': 'desk', 'centre_m': [1, 2, 3], 'radius_m': 1, 'density_w_m2': 5},
+            {'name': 'all', 'role': 'user', 'radius_m': 1, 'density_w_m2': 5}]})).limits
+    assert (limits.power, limits.element_power, limits.eirp) == (0.5, 0.01, 4000)
+    person, desk, everybody = limits.keep_out
+    assert (person.body, person.role, person.centre) == ('a', '', None)
+    assert (person.density, person.radius, person.height) == (10, 0.4, 1.8)
+    assert person.offset.tolist() == [0, 0, -0.4]
+    assert desk.centre.tolist() == [1, 2, 3] and desk.height == 0.0
+    assert (everybody.body, everybody.role) == ('', 'user')
+
+
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
 def test_shipped_deployments(path):
     testbed = load_deployment(path)
@@ -116,6 +133,7 @@ def test_there_are_shipped_deployments():
 
 
 BODY = ('bodies', 0)
+PERSON = {'name': 'person', 'body': 'a', 'radius_m': 0.4, 'density_w_m2': 10}
 BAD = {
     'version': (('version', 1), 'version: is 1; no such key, must be one of world_frame, '),
     'frame': (('world_frame', 'a b'), 'world_frame: is "a b"; must match pattern'),
@@ -176,6 +194,14 @@ BAD = {
     'plane': (('markers', 'planes', [{**PLANE, 'v_m': [2, 0, 0]}]),
               'markers.planes[0]: has u_m [1.0, 0.0, 0.0] and v_m [2.0, 0.0, 0.0]; must have two '
               'that span a plane'),
+    'limit': (('limits', 'eirp_w', 0), 'limits.eirp_w: is 0; must be positive, from'),
+    'keep-out-places': (('limits', 'keep_out', [{**PERSON, 'centre_m': [0, 0, 0]}]),
+                        'limits.keep_out[0]: has body and centre_m; must have exactly one of '
+                        'body, role, centre_m'),
+    'keep-out-body': (('limits', 'keep_out', [{**PERSON, 'body': 'z'}]),
+                      'limits.keep_out[0].body: is "z"; must be the id of one of the bodies (a)'),
+    'keep-out-size': (('limits', 'keep_out', [{**PERSON, 'radius_m': 0}]),
+                      'limits.keep_out[0].radius_m: is 0; must be from 0.01 to 100'),
     'cells': (('markers', 'planes', [{**PLANE, 'cells': [1, 2]}]),
               'markers.planes[0].cells[0]: is 1; must be from 2 to 512'),
 }

@@ -1,5 +1,6 @@
 """The radio driver as a process: what it takes, when it mutes, and what users really see."""
 
+import json
 import time
 
 import numpy as np
@@ -11,9 +12,15 @@ from builtin_interfaces.msg import Time  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from small_bag import write_deployment  # noqa: E402
-from std_srvs.srv import SetBool  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
-from nf_isac_msgs.msg import Beamformer, RadioStatus, TrackArray  # noqa: E402
+from nf_isac_msgs.msg import (  # noqa: E402
+    Beamformer,
+    DesignStatus,
+    RadioStatus,
+    TrackArray,
+    UserStatus,
+)
 from nf_isac_ros.conversions.messages import track_array_message  # noqa: E402
 from nf_isac_ros.core.tracking import PoseSample, Role  # noqa: E402
 from nf_isac_ros.files.deployment import load_deployment  # noqa: E402
@@ -40,7 +47,7 @@ class Radio:
         self.probe = probe
         self.deployment = deployment
         self.node = graph.start(
-            'radio_driver', {'deployment_file': deployment.path, **parameters},
+            'radio_driver', {'deployment_file': deployment.path, 'autoarm': True, **parameters},
             ['-r', f'__ns:={namespace}'] if namespace else ())
         self.status = probe.collect(RadioStatus, f'{namespace}/radio/status', LATCHED)
         probe.activate(f'{namespace}/radio_driver')
@@ -54,7 +61,8 @@ class Radio:
         weights = np.exp(2j * np.pi * distance / wavelength) * np.sqrt(power / len(array))
         now = self.probe.node.get_clock().now().nanoseconds if now is None else now
         fields = {
-            'sequence': sequence, 'publish_stamp': stamp(now),
+            'sequence': sequence, 'publish_stamp': stamp(now), 'design_stamp': stamp(now),
+            'oldest_track_stamp': stamp(now),
             'valid_until': stamp(now + round(1e9 * lease)), 'user_ids': ['u1'],
             'n_elements': len(array), 'n_users': 1, 'n_sensing': 0, 'power': power,
             'wavelength': wavelength, 'layout_hash': array.layout_hash, **changes}
@@ -145,7 +153,7 @@ def test_lease_ends_by_itself(make):
 def test_stopped_clock_does_not_keep_it_on_the_air(graph, probe, deployment):
     clock = probe.node.create_publisher(Clock, '/clock', 10)
     node = graph.start('radio_driver', {
-        'deployment_file': deployment.path, 'use_sim_time': True})
+        'deployment_file': deployment.path, 'use_sim_time': True, 'autoarm': True})
     status = probe.collect(RadioStatus, 'radio/status', LATCHED)
     probe.activate('/radio_driver')
     beams = probe.publisher(Beamformer, 'beamformer')
@@ -235,10 +243,89 @@ def test_late_and_dropped_are_counted(make):
     assert late.last_sequence == 5
 
 
+def limited(graph, probe, tmp_path, limits, **parameters):
+    """Driver of a deployment with limits."""
+    path = write_deployment(tmp_path)
+    path.write_text(f'{path.read_text()}\nlimits: {json.dumps(limits)}\n')
+    return Radio(graph, probe, load_deployment(path), **parameters)
+
+
+def test_excess_of_a_cap_is_turned_down_told_and_latches_when_it_repeats(graph, probe, tmp_path):
+    # 1 / 64 W an element.
+    radio = limited(graph, probe, tmp_path, {'element_power_w': 0.01}, excess_count=3)
+    designs = probe.publisher(DesignStatus, 'status')
+    radio.tell_truth()
+    designs.publish(DesignStatus(sequence=1, users=[
+        UserStatus(id='u1', required_sinr_db=10.0, sinr_db=12.0)]))
+    time.sleep(0.1)
+    radio.send(1)
+    (status,) = radio.status.wait(lambda m: m.applied == 1 and not np.isnan(m.users[0].sinr_db))
+    assert status.scale == pytest.approx(0.64, rel=1e-4)
+    assert list(status.limited_by) == ['element-power']
+    assert status.max_element_power == pytest.approx(0.01, rel=1e-4)
+    assert (status.element_power_limit, status.power_limit) == (0.01, 1.0)
+    assert np.isnan(status.eirp_limit)
+    loss = 10 * np.log10(0.64)
+    assert status.users[0].sinr_db == pytest.approx(radio.focused_sinr_db + loss, abs=0.01)
+    assert status.designed_users[0].sinr_db == pytest.approx(12.0 + loss, abs=1e-3)
+    radio.send(2, power=0.5)
+    (whole,) = radio.status.wait(lambda m: m.last_sequence == 2)
+    assert (whole.scale, list(whole.limited_by)) == (1.0, [])
+    radio.send(3)
+    radio.send(4)
+    (fault,) = radio.status.wait(lambda m: m.faults)
+    assert (fault.state, fault.muted) == (RadioStatus.STATE_FAULT, True)
+    assert [entry.name for entry in fault.faults] == ['repeated-excess']
+    assert {count.reason: count.count for count in fault.limited} == {'element-power': 3}
+    assert probe.call(SetBool, 'radio/arm', SetBool.Request(data=True)).message == (
+        'armed; muted by repeated-excess until radio/reset')
+    assert probe.call(Trigger, 'radio/reset', Trigger.Request()).message == (
+        'cleared repeated-excess')
+    radio.send(5, power=0.5)
+    radio.status.wait(lambda m: m.last_sequence == 5 and not m.muted)
+
+
+def test_people_are_kept_clear(graph, probe, tmp_path):
+    radio = limited(graph, probe, tmp_path, {'keep_out': [
+        # The body has its antenna half a metre above its pose.
+        {'name': 'person', 'body': 'u1', 'offset_m': [0, 0, -0.5], 'radius_m': 0.2,
+         'density_w_m2': 0.05}]})
+    tracks = probe.publisher(TrackArray, 'users', TRACKS)
+
+    def stand(position):
+        now = probe.now()
+        tracks.publish(track_array_message(
+            [PoseSample('u1', Role.USER, now, np.array(position),
+                        orientation_xyzw=(0.0, 0.0, 0.0, 1.0))], now, 'map'))
+        time.sleep(0.1)
+
+    radio.send(1, lease=1.9)
+    (unknown,) = radio.status.wait(lambda m: m.held_back)
+    assert (unknown.muted, unknown.mute_reason) == (True, 'keep-out-unknown')
+    stand([0.5, 60.0, 1.5])
+    radio.send(2, lease=1.9)
+    (far,) = radio.status.wait(lambda m: m.last_sequence == 2)
+    assert far.scale == 1.0
+    assert far.keep_out[0].name == 'person (u1)'
+    # Into the focus, while those beams are on the air.
+    stand(USER)
+    (near,) = radio.status.wait(lambda m: m.last_sequence == 2 and m.scale < 1.0)
+    assert list(near.limited_by) == ['keep-out']
+    assert near.keep_out[0].density <= near.keep_out[0].limit == 0.05
+    assert near.power == pytest.approx(near.scale, rel=1e-3)
+    # All 64 elements in phase at 3 m and nearer: 64 / (4 pi 2.7^2) W/m^2 of 1 W at the most.
+    focus = 1.0 * 64 / (4 * np.pi * 3.08 ** 2)
+    assert 0.05 / (64 / (4 * np.pi * 2.7 ** 2)) < near.scale < 0.05 / focus
+    # Nothing is heard of them any more: somewhere.
+    (lost,) = radio.status.wait(lambda m: m.last_sequence == 2 and m.muted)
+    assert lost.mute_reason == 'keep-out-unknown'
+
+
 def test_arming_is_a_service(make):
     radio = make(autoarm=False)
     (status,) = radio.status.wait()
     assert (status.armed, status.mute_reason) == (False, 'not-armed')
+    assert status.state == RadioStatus.STATE_DISARMED
     radio.send(1)
     time.sleep(0.2)
     assert radio.status.messages[-1].muted
@@ -258,8 +345,8 @@ def test_deactivation_mutes_and_activation_starts_anew(make):
     radio.send(1, lease=1.9)
     radio.status.wait(lambda m: not m.muted)
     assert radio.probe.change_state('/radio_driver', 'deactivate')
-    last = radio.status.messages[-1]
-    assert (last.armed, last.muted, last.mute_reason) == (False, True, 'not-armed')
+    (last,) = radio.status.wait(lambda m: not m.armed)
+    assert (last.muted, last.mute_reason) == (True, 'not-armed')
     count = len(radio.status.messages)
     time.sleep(0.2)
     assert len(radio.status.messages) == count, 'an inactive node is silent'
