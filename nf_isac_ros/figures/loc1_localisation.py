@@ -1,8 +1,8 @@
 """
 Localisation of a point target by its echo: error of maximum likelihood beside the bound.
 
-(a) against the SNR: above the threshold of detection errors are those of the bound; (b) against the
-distance. Not of the papers.
+(a) against the SNR: above a threshold errors are those of the bound; (b) against the distance. Not
+of the papers.
 """
 
 from __future__ import annotations
