@@ -119,6 +119,9 @@ def draw_noise(axes: Axes, rows: Table, parameters: Parameters) -> None:
 
 def draw_distance(axes: Axes, rows: Table, parameters: Parameters) -> None:
     draw(axes, rows['distance_m'], rows, 'distance of the target [m]', 'xy')
+    # One power of ten alone says little.
+    axes.xaxis.set_minor_formatter('{x:g}')
+    axes.xaxis.set_major_formatter('{x:g}')
 
 
 FIGURE = Figure('Localisation by echoes: error and bound', Parameters, {
