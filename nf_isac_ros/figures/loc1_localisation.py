@@ -1,8 +1,8 @@
 """
 Localisation of a point target by its echo: error of maximum likelihood beside the bound.
 
-(a) against the SNR: above the threshold of detection errors are those of the bound; (b) against the
-distance. Not of the papers.
+(a) against the SNR: above a threshold errors are those of the bound; (b) against the distance. Not
+of the papers.
 """
 
 from __future__ import annotations
@@ -119,6 +119,9 @@ def draw_noise(axes: Axes, rows: Table, parameters: Parameters) -> None:
 
 def draw_distance(axes: Axes, rows: Table, parameters: Parameters) -> None:
     draw(axes, rows['distance_m'], rows, 'distance of the target [m]', 'xy')
+    # One power of ten alone says little.
+    axes.xaxis.set_minor_formatter('{x:g}')
+    axes.xaxis.set_major_formatter('{x:g}')
 
 
 FIGURE = Figure('Localisation by echoes: error and bound', Parameters, {

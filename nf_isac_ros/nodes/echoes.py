@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import threading
+import traceback
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -21,15 +23,18 @@ from nf_isac_ros.radio.base import Scatterer
 
 # A radio that is told the truth has its periods when that comes; without it, by the clock [s].
 TRUTH_PATIENCE = 0.5
+# How long the end waits for echoes that are under way [s].
+JOIN_TIMEOUT = 1.0
 
 
 class EchoPublisher:
     """
     Asks a radio for its echoes at a constant rate, and publishes them.
 
-    Echoes are made up where `truth/targets` says that targets are: a simulated period has its
-    middle at the stamp of the truth, so that nothing is extrapolated. Without a truth the clock
-    asks, for radios that receive in earnest.
+    They are made and sent in a thread of their own, always for the newest period: beams, leases
+    and the state of the radio do not wait for them. Echoes are made up where `truth/targets` says
+    that targets are: a simulated period has its middle at the stamp of the truth, so that nothing
+    is extrapolated. Without a truth the clock asks, for radios that receive in earnest.
 
     Parameters
     ----------
@@ -67,6 +72,11 @@ class EchoPublisher:
         self._sequence = sequence
         self._faults = faults
         self._last = self._told = -np.inf
+        # The period whose echoes are due; one that comes too soon takes the place of it.
+        self._due: tuple[float, Sequence[Scatterer]] | None = None
+        self._changed = threading.Condition()
+        self._ending = False
+        self._thread = threading.Thread(target=self._work, name='echoes', daemon=True)
         self._publisher = node.create_publisher(
             EchoSamples, 'echo/samples', TRACKS, event_callbacks=NO_EVENTS_OUT,
             qos_overriding_options=overridable())
@@ -75,9 +85,14 @@ class EchoPublisher:
             qos_overriding_options=overridable())
         self._timer = node.create_timer(self._period, self._on_timer,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._thread.start()
 
     def destroy(self) -> None:
-        """End publisher, subscription and timer."""
+        """End thread, publisher, subscription and timer."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        self._thread.join(timeout=JOIN_TIMEOUT)
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._truth)
         self._node.destroy_publisher(self._publisher)
@@ -100,15 +115,35 @@ class EchoPublisher:
         stamp = stamps.pop()
         # Half a truth period early rather than one late.
         if stamp < self._last or stamp - self._last >= 0.9 * self._period:
-            self._publish(stamp, [self._scatterer(sample) for sample in points])
+            self._ask(stamp, [self._scatterer(sample) for sample in points])
 
     def _on_timer(self) -> None:
         now = self._now()
         if abs(now - self._told) > TRUTH_PATIENCE:
-            self._publish(now, [])
+            self._ask(now, [])
+
+    def _ask(self, stamp: float, targets: Sequence[Scatterer]) -> None:
+        self._last = stamp
+        with self._changed:
+            self._due = stamp, targets
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ending or self._due is not None)
+                if self._ending:
+                    return
+                assert self._due is not None
+                (stamp, targets), self._due = self._due, None
+            try:
+                self._publish(stamp, targets)
+            except Exception:  # noqa: BLE001  echoes go on, whatever a radio does
+                if not self._node.context.ok():
+                    return
+                self._faults.add('internal-error', traceback.format_exc())
 
     def _publish(self, stamp: float, targets: Sequence[Scatterer]) -> None:
-        self._last = stamp
         sequence = self._sequence()
         try:
             samples = self._source(targets, self._rng)

@@ -281,13 +281,16 @@ class RadioDriver(LifecycleNode):
     def _echoes(self, targets: Sequence[Scatterer],
                 rng: np.random.Generator) -> EchoSamples | None:
         """Echoes of the beams that are on the air now."""
-        if self._transmitter is None or self._backend is None:
+        # In the thread of the echoes: the node may be deactivated meanwhile.
+        transmitter, backend = self._transmitter, self._backend
+        if transmitter is None or backend is None:
             return None
-        return self._backend.echoes(targets, rng)
+        return backend.echoes(targets, rng)
 
     def _sequence(self) -> int:
         """Sequence number of the beams that went on the air last; 0: none did."""
-        last = None if self._transmitter is None else self._transmitter.state().last
+        transmitter = self._transmitter
+        last = None if transmitter is None else transmitter.state().last
         return 0 if last is None else last.command.sequence
 
     def _on_truth(self, message: TrackArray) -> None:
