@@ -155,29 +155,49 @@ class MarkerIds:
         return [*markers, *gone]
 
 
-def array_markers(array_: AntennaArray, namespace: str, style: Style, stamp: Time) -> list[Marker]:
-    """Draw an array: outline of the aperture, elements, boresight and name; four markers."""
+def aperture_outline(array_: AntennaArray) -> tuple[Vector, Vector]:
+    """
+    What there is to draw of an array besides its elements.
+
+    Returns
+    -------
+    corners : ndarray, shape (5, 3)
+        Of the rectangle around the elements, closed, in the world frame [m].
+    boresight : ndarray, shape (2, 3)
+        From its centre to twice the aperture ahead, in the world frame [m].
+
+    """
     low, high = array_.elements.min(axis=0), array_.elements.max(axis=0)
     depth = float(array_.elements[:, 2].mean())
     corners = np.array([
         [low[0], low[1], depth], [high[0], low[1], depth], [high[0], high[1], depth],
         [low[0], high[1], depth], [low[0], low[1], depth]])
-    step = -(-len(array_) // MOST_ELEMENTS)
-    size = max(array_.aperture, 1e-3)
     centre = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, depth])
-    boresight = centre + np.array([[0, 0, 0], [0, 0, 2.0 * size]])
+    boresight = centre + np.array([[0, 0, 0], [0, 0, 2.0 * _size(array_)]])
+    return array_.pose.to_outer(corners), array_.pose.to_outer(boresight)
+
+
+def _size(array_: AntennaArray) -> float:
+    return max(array_.aperture, 1e-3)
+
+
+def array_markers(array_: AntennaArray, namespace: str, style: Style, stamp: Time) -> list[Marker]:
+    """Draw an array: outline of the aperture, elements, boresight and name; four markers."""
+    corners, boresight = aperture_outline(array_)
+    step = -(-len(array_) // MOST_ELEMENTS)
+    size = _size(array_)
 
     outline = _marker(f'{namespace}/outline', 0, Marker.LINE_STRIP, style, stamp, ARRAY_COLOUR)
     outline.scale.x = 0.01 * size + 0.002
-    outline.points = _points(array_.pose.to_outer(corners))
+    outline.points = _points(corners)
     elements = _marker(f'{namespace}/elements', 0, Marker.POINTS, style, stamp, ARRAY_COLOUR, 0.8)
     elements.scale.x = elements.scale.y = 0.005 * size + 0.001
     elements.points = _points(array_.positions[::step])
     arrow = _marker(f'{namespace}/boresight', 0, Marker.ARROW, style, stamp, ARRAY_COLOUR)
     arrow.scale = Vector3(x=0.02 * size + 0.002, y=0.06 * size + 0.004, z=0.12 * size)
-    arrow.points = _points(array_.pose.to_outer(boresight))
+    arrow.points = _points(boresight)
     name = _text(f'{namespace}/name', 0, array_.name,
-                 array_.pose.to_outer(centre) - [0, 0, size + style.text_height], style, stamp)
+                 boresight[0] - [0, 0, size + style.text_height], style, stamp)
     return [outline, elements, arrow, name]
 
 
