@@ -38,16 +38,16 @@ function logTicks(low, high) {
 }
 
 /** Limits of a chart around all values, with some room. */
-function limits(values, log, include) {
+function limits(values, { log, include = [], floor }) {
   const known = values.filter((value) => value !== null && Number.isFinite(value) && (!log || value > 0));
+  if (!known.length && !include.length) return log ? [1e-3, 1] : [0, 1];
   const all = [...known, ...include];
-  if (!all.length) return log ? [1e-3, 1] : [0, 1];
   let low = Math.min(...all);
   let high = Math.max(...all);
   if (log) return high / low < 2 ? [low / 1.5, high * 1.5] : [low / 1.15, high * 1.15];
-  if (high - low < 1e-6) { low -= 0.5; high += 0.5; }
+  if (high - low < 1e-6) high = low + 1;
   const room = 0.08 * (high - low);
-  return [low - room, high + room];
+  return [low === floor ? low : low - room, high + room];
 }
 
 /**
@@ -55,7 +55,8 @@ function limits(values, log, include) {
  *
  * rows: the history, each with a time `t` [s]; now: time of the right edge [s].
  * series: [{name, style: {colour, dash}, dotted, value: row => number or null}].
- * options: {log, include: values that must be visible, rule: value of a thick line, unit: text => text,
+ * options: {log, include: values that must be visible, floor: least value of all,
+ *           rule: value of a thick line, unit: text => text,
  *           band: row => CSS colour name or null, drawn as a strip along the bottom}.
  */
 export function drawChart(canvas, rows, now, series, options = {}) {
@@ -77,10 +78,10 @@ export function drawChart(canvas, rows, now, series, options = {}) {
   const visible = rows.filter((row) => row.t >= now - SPAN - GAP);
   const lines = series.map((line) => ({ ...line, values: visible.map(line.value) }));
   const names = [...new Set(lines.filter((line) => line.name).map((line) => line.name))];
-  const right = Math.min(width / 4, 10 + Math.max(0, ...names.map((name) => context.measureText(name).width)));
+  const right = Math.min(width / 4, 10 + Math.max(14, ...names.map((name) => context.measureText(name).width)));
   const band = options.band ? 10 : 0;
   const box = { left: 52, top: 6, right: width - right, bottom: height - 20 - band };
-  const [low, high] = limits(lines.flatMap((line) => line.values), options.log, options.include || []);
+  const [low, high] = limits(lines.flatMap((line) => line.values), options);
   const place = options.log
     ? (value) => box.bottom - (Math.log(value / low) / Math.log(high / low)) * (box.bottom - box.top)
     : (value) => box.bottom - ((value - low) / (high - low)) * (box.bottom - box.top);

@@ -125,7 +125,10 @@ export class Scene {
       for (let n = Math.ceil((box.centre[k] - half) / step); n * step <= box.centre[k] + half; n += 1) {
         const offset = (n * step - box.centre[k]) * pixels;
         const at = k === 0 ? width / 2 + offset : height / 2 - offset;
+        // Where the numbers of both axes would meet, neither is written.
+        const crowded = k === 0 ? at < 30 || at > width - 30 : at > height - 22 || at < 24;
         yield element('path', { class: 'grid', d: k === 0 ? `M${at} 0V${height}` : `M0 ${at}H${width}` });
+        if (crowded) continue;
         const text = `${digits(n * step, 4)}${n === 0 ? ' m' : ''}`;
         yield element('text', k === 0
           ? { class: 'tick', x: at + 3, y: height - 5 } : { class: 'tick', x: 3, y: at - 3 }, text);
@@ -182,6 +185,11 @@ export class Scene {
     for (const array of this.setup.arrays) {
       const [x, y] = place(centre(array.outline));
       labels.push({ x, y, lines: [array.name, ''] });
+      for (const line of [array.outline, array.boresight]) {
+        const points = line.map(place);
+        const [xs, ys] = [0, 1].map((k) => points.map((point) => point[k]));
+        taken.push([Math.min(...xs) - 4, Math.min(...ys) - 4, Math.max(...xs) + 4, Math.max(...ys) + 4]);
+      }
     }
     return [...back, ...front, ...labels.map((label) => write(label, taken, width, height))];
   }

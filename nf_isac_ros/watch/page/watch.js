@@ -234,7 +234,7 @@ function drawTiming() {
   drawChart(find('#timing-chart'), view.rows, view.state.steady_s, [
     { name: 'cycle', style: lineStyle(0), value: (row_) => row_.cycle_ms },
     { name: 'pose to beam', style: lineStyle(1), value: (row_) => row_.pose_to_beam_ms }],
-  { include: [0], band: (row_) => OUTCOMES[row_.outcome || 'mute'] });
+  { include: [0], floor: 0, band: (row_) => OUTCOMES[row_.outcome || 'mute'] });
 }
 
 function drawMessages() {
