@@ -6,6 +6,7 @@ import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import math
+from unicodedata import combining, normalize
 
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, Quaternion, Vector3
@@ -547,21 +548,21 @@ def with_age(label: str, track: TrackStatus | None) -> tuple[str, bool]:
 
 
 def length_text(metres: float) -> str:
-    """Length with three digits and a unit that suits it."""
+    """Length with three digits and a unit that suits it, in ASCII."""
     for factor, unit in ((1.0, 'm'), (1e-2, 'cm'), (1e-3, 'mm')):
         if metres >= factor:
             return f'{metres / factor:.3g} {unit}'
-    return f'{metres * 1e6:.3g} µm'
+    return f'{metres * 1e6:.3g} um'
 
 
 def angle_text(radians: float) -> str:
-    """Angle with three digits and a unit that suits it."""
+    """Angle with three digits and a unit that suits it, in ASCII."""
     if math.isinf(radians):
         return 'not identifiable'
     for factor, unit in ((1.0, 'rad'), (1e-3, 'mrad')):
         if radians >= factor:
             return f'{radians / factor:.3g} {unit}'
-    return f'{radians * 1e6:.3g} µrad'
+    return f'{radians * 1e6:.3g} urad'
 
 
 def pattern_cloud(points: Vector, level: Vector, frame: str, stamp: Time) -> PointCloud2:
@@ -606,7 +607,9 @@ def _text(namespace: str, number: int, text: str, position: Vector, style: Style
     marker = _marker(namespace, number, Marker.TEXT_VIEW_FACING, style, stamp, TEXT_COLOUR)
     marker.pose.position = _point(position)
     marker.scale.z = style.text_height
-    marker.text = text
+    # rviz2 draws a glyph for each byte: what is not ASCII would become two or three wrong ones.
+    plain = ''.join(letter for letter in normalize('NFKD', text) if not combining(letter))
+    marker.text = plain.encode('ascii', 'replace').decode()
     return marker
 
 
