@@ -156,16 +156,22 @@ class MarkerIds:
         return [*markers, *gone]
 
 
-def aperture_outline(array_: AntennaArray) -> tuple[Vector, Vector]:
+def aperture_outline(array_: AntennaArray, reach: float = 0.0) -> tuple[Vector, Vector]:
     """
     What there is to draw of an array besides its elements.
+
+    Parameters
+    ----------
+    array_ : AntennaArray
+    reach : float
+        Least length of the boresight [m].
 
     Returns
     -------
     corners : ndarray, shape (5, 3)
         Of the rectangle around the elements, closed, in the world frame [m].
     boresight : ndarray, shape (2, 3)
-        From its centre to twice the aperture ahead, in the world frame [m].
+        From its centre to twice the aperture ahead or more, in the world frame [m].
 
     """
     low, high = array_.elements.min(axis=0), array_.elements.max(axis=0)
@@ -174,7 +180,7 @@ def aperture_outline(array_: AntennaArray) -> tuple[Vector, Vector]:
         [low[0], low[1], depth], [high[0], low[1], depth], [high[0], high[1], depth],
         [low[0], high[1], depth], [low[0], low[1], depth]])
     centre = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, depth])
-    boresight = centre + np.array([[0, 0, 0], [0, 0, 2.0 * _size(array_)]])
+    boresight = centre + np.array([[0, 0, 0], [0, 0, max(2.0 * _size(array_), reach)]])
     return array_.pose.to_outer(corners), array_.pose.to_outer(boresight)
 
 
@@ -184,7 +190,7 @@ def _size(array_: AntennaArray) -> float:
 
 def array_markers(array_: AntennaArray, namespace: str, style: Style, stamp: Time) -> list[Marker]:
     """Draw an array: outline of the aperture, elements, boresight and name; four markers."""
-    corners, boresight = aperture_outline(array_)
+    corners, boresight = aperture_outline(array_, 4.0 * style.text_height)
     step = -(-len(array_) // MOST_ELEMENTS)
     size = _size(array_)
 
@@ -195,7 +201,8 @@ def array_markers(array_: AntennaArray, namespace: str, style: Style, stamp: Tim
     elements.scale.x = elements.scale.y = 0.005 * size + 0.001
     elements.points = _points(array_.positions[::step])
     arrow = _marker(f'{namespace}/boresight', 0, Marker.ARROW, style, stamp, ARRAY_COLOUR)
-    arrow.scale = Vector3(x=0.02 * size + 0.002, y=0.06 * size + 0.004, z=0.12 * size)
+    length = float(np.linalg.norm(boresight[1] - boresight[0]))
+    arrow.scale = Vector3(x=0.02 * length, y=0.07 * length, z=0.12 * length)
     arrow.points = _points(boresight)
     name = _text(f'{namespace}/name', 0, array_.name,
                  boresight[0] - [0, 0, size + style.text_height], style, stamp)
@@ -432,7 +439,7 @@ class MarkerScene:
         users, beams = self._users(live)
         style, ids = self.style, self._ids
         origin = self._arrays[0].pose.position
-        above = origin + [0, 0, self._arrays[0].aperture + 2 * style.text_height]
+        above = origin + [0, 0, self._arrays[0].aperture + 3 * style.text_height]
         text, transmitting = radio_text(self.radio)
         return ids.with_deletions([
             *body_markers(targets, 'targets', ids, style, stamp),

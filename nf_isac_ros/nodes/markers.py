@@ -54,12 +54,17 @@ PARAMETERS = (
               minimum=-200.0, maximum=100.0),
     Parameter('ceiling_db', 40.0, 'Highest level of the beam pattern', 'dB',
               minimum=-200.0, maximum=100.0),
-    Parameter('body_size_m', 0.3, 'Diameter of targets and users', 'm', minimum=0.001,
-              maximum=100.0),
-    Parameter('text_height_m', 0.2, 'Height of texts', 'm', minimum=0.001, maximum=100.0),
+    Parameter('body_size_m', math.nan, 'Diameter of targets and users; .nan: by the size of the '
+              'planes of the beam pattern', 'm', minimum=0.001, maximum=100.0),
+    Parameter('text_height_m', math.nan, 'Height of texts; .nan: as the bodies', 'm',
+              minimum=0.001, maximum=100.0),
     Parameter('lifetime_s', 1.0, 'A marker vanishes after this time unless it is sent again', 's',
               minimum=0.1, maximum=60.0),
 )
+
+# Diameter of a body and height of a text, as shares of the longest edge of a plane; and that
+# edge where there is no plane [m].
+BODY_SHARE, TEXT_SHARE, NO_PLANE = 0.04, 0.03, 7.5
 
 # The solver comes first on a machine with few cores.
 NICENESS = 10
@@ -208,9 +213,14 @@ class Markers(Node):
         self._scene.restyle(self._style())
 
     def _style(self) -> Style:
+        edges = [np.linalg.norm(edge) for plane in self._deployment.markers.planes
+                 for edge in (plane.u, plane.v)]
+        edge = float(max(edges, default=NO_PLANE))
+        body, text = self._settings.body_size_m, self._settings.text_height_m
         return Style(
-            frame=self._deployment.world_frame, body_size=self._settings.body_size_m,
-            text_height=self._settings.text_height_m,
+            frame=self._deployment.world_frame,
+            body_size=BODY_SHARE * edge if math.isnan(body) else body,
+            text_height=TEXT_SHARE * edge if math.isnan(text) else text,
             bound_scale=self._deployment.markers.bound_scale,
             lifetime=self._settings.lifetime_s)
 

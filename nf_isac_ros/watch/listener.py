@@ -26,8 +26,9 @@ from nf_isac_ros.watch.snapshot import Memory, setup, state
 
 # How often the beamformer is asked for its deployment [s].
 ASK_PERIOD = 2.0
-# Statuses between two looks: at ten looks a second, those of 2000 cycles a second.
-STATUSES = 200
+# Statuses that wait for a look: at ten looks a second, those of 200 cycles a second. More would
+# only grow old where the machine is too busy to keep up.
+STATUSES = 20
 
 Publish = Callable[[str, str], None]
 

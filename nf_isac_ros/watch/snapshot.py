@@ -19,7 +19,7 @@ from nf_isac_ros.conversions.markers import (
 )
 from nf_isac_ros.core.tracking import PoseSample
 from nf_isac_ros.files.deployment import Deployment
-from nf_isac_ros.nodes.scene_inputs import TRACKED, TRUTH, SceneInputs
+from nf_isac_ros.nodes.scene_inputs import TRACKED, TRUTH, SceneInputs, nanoseconds
 
 Data = dict[str, Any]
 
@@ -93,22 +93,26 @@ def state(inputs: SceneInputs, now: int) -> Data:
 
     """
     live = inputs.live(now)
-    ages = inputs.ages
     return {
         'time_s': now * 1e-9, 'live': live,
-        'radio': _radio(inputs, ages), 'design': _design(inputs, ages),
+        'radio': _radio(inputs, now), 'design': _design(inputs, now),
         'targets': _targets(inputs, live), 'users': _users(inputs, live),
         'truth': [{'role': role, 'id': name, 'position': _place(sample.position)}
                   for (role, name), sample in inputs.samples(TRUTH).items()],
     }
 
 
-def _radio(inputs: SceneInputs, ages: Mapping[str, float]) -> Data:
+def _age(inputs: SceneInputs, topic: str, stamp: Any, now: int) -> float | None:
+    """Since a message came, or, if it was long under way, since its stamp [s]."""
+    return number(max(inputs.ages[topic], 1e-9 * (now - nanoseconds(stamp))), 3)
+
+
+def _radio(inputs: SceneInputs, now: int) -> Data:
     radio = inputs.radio
     text, _ = radio_text(radio)
     if radio is None:
         return {'state': 'silent', 'text': text, 'reason': '', 'power_w': None,
-                'age_s': number(ages['radio/status'], 3)}
+                'age_s': number(inputs.ages['radio/status'], 3)}
     word = ('disarmed' if not radio.armed else 'muted' if radio.muted else 'transmitting')
     return {
         'state': word, 'text': text, 'reason': radio.mute_reason,
@@ -117,10 +121,10 @@ def _radio(inputs: SceneInputs, ages: Mapping[str, float]) -> Data:
         'sequence': int(radio.last_sequence), 'applied': int(radio.applied),
         'late': int(radio.late), 'dropped': int(radio.dropped),
         'rejected': _counts(radio.rejected), 'muted_s': number(radio.muted_duration),
-        'age_s': number(ages['radio/status'], 3)}
+        'age_s': _age(inputs, 'radio/status', radio.header.stamp, now)}
 
 
-def _design(inputs: SceneInputs, ages: Mapping[str, float]) -> Data | None:
+def _design(inputs: SceneInputs, now: int) -> Data | None:
     status = inputs.status
     if status is None:
         return None
@@ -134,7 +138,8 @@ def _design(inputs: SceneInputs, ages: Mapping[str, float]) -> Data | None:
         'cycle_ms': number(status.cycle_ms), 'pose_to_beam_ms': number(status.pose_to_beam_ms),
         'stages_ms': {stage.stage: number(stage.duration_ms) for stage in status.stages},
         'overruns': int(status.overruns), 'fallbacks': _counts(status.fallbacks),
-        'rejected': _counts(status.rejected), 'age_s': number(ages['status'], 3)}
+        'rejected': _counts(status.rejected),
+        'age_s': _age(inputs, 'status', status.header.stamp, now)}
 
 
 def _root(variance: float) -> float | None:

@@ -160,6 +160,7 @@ class Talker:
                 dropped=6, muted_duration=7.0, rejected=[Count(reason='bad-lease', count=8)],
                 users=[UserStatus(id='u1', required_sinr_db=10.0, sinr_db=10.61)]))
         for message in messages:
+            message.header.stamp = self._stamp()
             self._out[type(message)].publish(message)
         self._tracks['targets'].publish(self._track_array(t1=(0.5, 5.0, 1.0)))
         self._tracks['users'].publish(self._track_array(u1=(1.0, 3.0, 1.0), u2=(-1.0, 4.0, 1.0)))
