@@ -46,6 +46,9 @@ SECTION_COLOURS = ((0.941, 0.894, 0.259), (0.902, 0.624, 0.0))
 # to send than the rest of the scene together.
 MOST_ELEMENTS = 1024
 
+# Diameter of a target, of that of a user.
+TARGET_SHARE = 0.5
+
 # A design misses a requirement if it is short of it by more than this [dB].
 SINR_TOLERANCE = 0.01
 
@@ -231,7 +234,9 @@ def body_markers(bodies: Iterable[BodyView], role: str, ids: MarkerIds, style: S
         marker = _marker(role, ids.number(role, body.id), shape, style, stamp, colour,
                          0.35 if body.faded else 1.0)
         marker.pose.position = _point(body.position)
-        marker.scale = Vector3(x=style.body_size, y=style.body_size, z=style.body_size)
+        # A target is drawn small, so that its bound can be seen around it.
+        size = TARGET_SHARE * style.body_size if role == 'targets' else style.body_size
+        marker.scale = Vector3(x=size, y=size, z=size)
         lines = body.label.count('\n') + 1
         height = style.body_size / 2 + 0.7 * lines * style.text_height
         label = _text(f'{role}/labels', ids.number(role, body.id), body.label,

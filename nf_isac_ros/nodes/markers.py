@@ -54,8 +54,8 @@ PARAMETERS = (
               minimum=-200.0, maximum=100.0),
     Parameter('ceiling_db', 40.0, 'Highest level of the beam pattern', 'dB',
               minimum=-200.0, maximum=100.0),
-    Parameter('body_size_m', math.nan, 'Diameter of targets and users; .nan: by the size of the '
-              'planes of the beam pattern', 'm', minimum=0.001, maximum=100.0),
+    Parameter('body_size_m', math.nan, 'Diameter of users, twice that of targets; .nan: by the '
+              'size of the planes of the beam pattern', 'm', minimum=0.001, maximum=100.0),
     Parameter('text_height_m', math.nan, 'Height of texts; .nan: as the bodies', 'm',
               minimum=0.001, maximum=100.0),
     Parameter('lifetime_s', 1.0, 'A marker vanishes after this time unless it is sent again', 's',
@@ -64,7 +64,7 @@ PARAMETERS = (
 
 # Diameter of a body and height of a text, as shares of the longest edge of a plane; and that
 # edge where there is no plane [m].
-BODY_SHARE, TEXT_SHARE, NO_PLANE = 0.04, 0.03, 7.5
+BODY_SHARE, TEXT_SHARE, NO_PLANE = 0.04, 0.025, 7.5
 
 # The solver comes first on a machine with few cores.
 NICENESS = 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +9,9 @@ import math
 import time
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
@@ -24,7 +24,7 @@ from nf_isac_ros.core.planning import extended_target
 from nf_isac_ros.core.tracking import PoseSample, Role
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.nodes.inputs import message_class
-from nf_isac_ros.nodes.qos import RADIO_STATUS, overridable, poses_in
+from nf_isac_ros.nodes.qos import overridable, poses_in
 from nf_isac_ros.nodes.transforms import transform_buffer
 
 # One message may name one body only, so that the newest one is not enough.
@@ -36,11 +36,30 @@ FORGET_AFTER = 2.0
 TRACKED, TRUTH = 'tracked', 'truth'
 
 
+class OnDemand(CallbackGroup):
+    """
+    Subscriptions that no executor wakes up for: their messages are taken when somebody looks.
+
+    A view looks ten times a second at hundreds of messages a second. To be woken for each takes a
+    tenth of a core; and on a machine that is too busy for it, what is shown falls ever further
+    behind. Taken at once, the middleware's queues hold the newest messages, however late.
+    """
+
+    def can_execute(self, entity: Any) -> bool:
+        """Never, as far as executors are concerned."""
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:
+        """Refuse, likewise."""
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        """Do nothing: nothing was begun."""
+
+
 class Inbox:
     """
-    Newest messages of one topic, decoded only when somebody looks at them.
-
-    Poses come ten times as often as anything is drawn, and beams are large.
+    Newest messages of one topic, taken and decoded only when somebody looks at them.
 
     Parameters
     ----------
@@ -48,48 +67,55 @@ class Inbox:
     kind : type
         Message class.
     quality : QoSProfile
-        Its depth is also the number of messages that are kept.
+        Its depth is the number of messages that wait for a look.
+    newest : bool
+        Only the newest of them is decoded; the others are just counted.
 
     Attributes
     ----------
     received : float
-        When the newest message came, on the steady clock [s].
+        When a message was found last, on the steady clock [s].
     count : int
         Messages so far.
 
     """
 
-    def __init__(self, topic: str, kind: type, quality: QoSProfile) -> None:
+    def __init__(self, topic: str, kind: type, quality: QoSProfile, newest: bool = False) -> None:
         self.topic = topic
         self.received = -math.inf
         self.count = 0
         self._kind = kind
         self._quality = quality
-        self._raw: deque[bytes] = deque(maxlen=quality.depth)
+        self._newest = newest
         self._subscription: Subscription | None = None
 
-    def open(self, node: Node) -> None:
+    def open(self, node: Node, group: OnDemand) -> None:
         """Subscribe."""
         self._subscription = node.create_subscription(
-            self._kind, self.topic, self.put, self._quality, raw=True,
-            qos_overriding_options=overridable())
+            self._kind, self.topic, lambda message: None, self._quality, raw=True,
+            callback_group=group, qos_overriding_options=overridable())
 
     def close(self, node: Node) -> None:
         """End the subscription."""
         node.destroy_subscription(self._subscription)
-        self._raw.clear()
-
-    def put(self, raw: bytes) -> None:
-        """Take a serialised message in."""
-        self._raw.append(raw)
-        self.received = time.monotonic()
-        self.count += 1
+        self._subscription = None
 
     def take(self) -> list[Any]:
         """Return the messages since the last call, oldest first."""
-        messages = [deserialize_message(raw, self._kind) for raw in self._raw]
-        self._raw.clear()
-        return messages
+        if self._subscription is None:
+            return []
+        raw: list[bytes] = []
+        handle = self._subscription.handle
+        with handle:
+            # Not more than were there: a fast publisher must not keep the view from drawing.
+            while len(raw) < self._quality.depth and (
+                    taken := handle.take_message(self._kind, True)) is not None:
+                raw.append(taken[0])
+        if not raw:
+            return []
+        self.received = time.monotonic()
+        self.count += len(raw)
+        return [deserialize_message(data, self._kind) for data in raw[-1 if self._newest else 0:]]
 
 
 @dataclass(frozen=True)
@@ -141,13 +167,14 @@ class SceneInputs:
     Parameters
     ----------
     node : Node
-        Whose executor takes the messages; `read` is called from the same thread.
+        Whose context the subscriptions belong to; `read` is called from one thread.
     deployment : Deployment or None
         Names topics, bodies and frame; None: the topics of TrackArrays only, in any frame.
     on_fault : callable
         Gets reason and text of a message that cannot be used.
-    statuses : int
-        How many messages of a design's status are kept from one look to the next.
+    depth : int
+        How many messages of beams, bounds and states wait for a look. All are counted; of beams
+        and bounds the newest counts, so that 1 will do for who draws only.
 
     Attributes
     ----------
@@ -162,7 +189,7 @@ class SceneInputs:
     """
 
     def __init__(self, node: Node, deployment: Deployment | None,
-                 on_fault: Callable[[str, str], None], statuses: int = 1) -> None:
+                 on_fault: Callable[[str, str], None], depth: int = 1) -> None:
         self._node = node
         self._deployment = deployment
         self._on_fault = on_fault
@@ -174,12 +201,14 @@ class SceneInputs:
         self._lease: Lease | None = None
         self._listening = False
         self._heard: dict[tuple[str, str, str], tuple[float, PoseSample]] = {}
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-        self._beamformer = Inbox('beamformer', Beamformer, newest)
-        self._crb = Inbox('crb', CrbArray, newest)
-        self._status = Inbox('status', DesignStatus, QoSProfile(
-            depth=statuses, reliability=ReliabilityPolicy.RELIABLE))
-        self._radio = Inbox('radio/status', RadioStatus, RADIO_STATUS)
+        self._group = OnDemand()
+        waiting = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
+        self._beamformer = Inbox('beamformer', Beamformer, waiting, newest=True)
+        self._crb = Inbox('crb', CrbArray, waiting, newest=True)
+        self._status = Inbox('status', DesignStatus, waiting)
+        self._radio = Inbox('radio/status', RadioStatus, QoSProfile(
+            depth=depth, reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL), newest=True)
         self._poses = self._pose_inputs()
 
     def _pose_inputs(self) -> list[PoseInput]:
@@ -224,13 +253,13 @@ class SceneInputs:
         return {inbox.topic: now - inbox.received for inbox in self._inboxes}
 
     def listen(self, wanted: bool) -> None:
-        """Subscribe while somebody looks: hundreds of messages a second cost a tenth of a core."""
+        """Subscribe while somebody looks."""
         if wanted == self._listening:
             return
         self._listening = wanted
         for inbox in self._inboxes:
             if wanted:
-                inbox.open(self._node)
+                inbox.open(self._node, self._group)
             else:
                 inbox.close(self._node)
 

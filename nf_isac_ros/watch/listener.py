@@ -26,9 +26,8 @@ from nf_isac_ros.watch.snapshot import Memory, setup, state
 
 # How often the beamformer is asked for its deployment [s].
 ASK_PERIOD = 2.0
-# Statuses that wait for a look: at ten looks a second, those of 200 cycles a second. More would
-# only grow old where the machine is too busy to keep up.
-STATUSES = 20
+# Messages of a topic that wait for a look: at ten looks a second, those of 200 cycles a second.
+DEPTH = 20
 
 Publish = Callable[[str, str], None]
 
@@ -84,7 +83,7 @@ class Listener(Node):
     def _use(self, deployment: Deployment | None, note: str) -> None:
         if self._inputs is not None:
             self._inputs.listen(False)
-        self._inputs = SceneInputs(self, deployment, self._faults.add, STATUSES)
+        self._inputs = SceneInputs(self, deployment, self._faults.add, DEPTH)
         self._inputs.listen(True)
         data = json.dumps(setup(deployment, note))
         with self._lock:
