@@ -31,6 +31,7 @@ from nf_isac_msgs.msg import (  # noqa: E402
     TrackStatus,
     UserStatus,
 )
+from nf_isac_ros.cli import main  # noqa: E402
 
 DEPLOYMENT = """
 world_frame: room
@@ -315,10 +316,9 @@ def test_page_follows_a_real_graph(browser, watch, graph, probe, file):
     (['--config', '/nowhere.yaml'], ['/nowhere.yaml']),
     (['--namespace', 'no good'], ['--namespace', 'no good']),
 ])
-def test_wrong_usage_is_one_line(watch, arguments, words):
-    code, errors = watch(*(arguments if '--port' in arguments else ['--port', '0', *arguments])
-                         ).end(0)
-    assert code == 2
+def test_wrong_usage_is_one_line(domain, capsys, arguments, words):
+    assert main(['watch', '--port', '0', *arguments]) == 2
+    errors = capsys.readouterr().err
     assert errors.count('\n') == 1
     assert errors.startswith('nf-isac watch: ')
     assert all(word in errors for word in words)
