@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nf_isac_msgs.msg import CrbEntry, DesignStatus, TrackStatus
+from nf_isac_msgs.msg import CrbEntry, TrackStatus
 from nf_isac_ros.conversions.markers import (
     SINR_TOLERANCE,
     aperture_outline,
@@ -19,7 +19,13 @@ from nf_isac_ros.conversions.markers import (
 )
 from nf_isac_ros.core.tracking import PoseSample
 from nf_isac_ros.files.deployment import Deployment
-from nf_isac_ros.nodes.scene_inputs import TRACKED, TRUTH, SceneInputs, nanoseconds
+from nf_isac_ros.nodes.scene_inputs import (
+    FORGET_AFTER,
+    TRACKED,
+    TRUTH,
+    SceneInputs,
+    nanoseconds,
+)
 
 Data = dict[str, Any]
 
@@ -146,10 +152,11 @@ def _root(variance: float) -> float | None:
     return number(math.sqrt(variance)) if variance >= 0 else None
 
 
-def _tracks(status: DesignStatus | None, role: int) -> dict[str, TrackStatus]:
-    if status is None:
+def _tracks(inputs: SceneInputs, role: int) -> dict[str, TrackStatus]:
+    """What the newest status says of the bodies of a role; nothing if it is old."""
+    if inputs.status is None or inputs.ages['status'] > FORGET_AFTER:
         return {}
-    return {track.id: track for track in status.tracks if track.role == role}
+    return {track.id: track for track in inputs.status.tracks if track.role == role}
 
 
 def _pose_state(name: str, tracks: Mapping[str, TrackStatus]) -> Data:
@@ -166,7 +173,7 @@ def _tracked(inputs: SceneInputs, role: str) -> dict[str, PoseSample]:
 
 def _targets(inputs: SceneInputs, live: bool) -> list[Data]:
     tracked = _tracked(inputs, 'targets')
-    tracks = _tracks(inputs.status, TrackStatus.ROLE_TARGET)
+    tracks = _tracks(inputs, TrackStatus.ROLE_TARGET)
     outlines = inputs.outlines()
     entries = {entry.id: entry for entry in inputs.bounds.entries} if (
         live and inputs.bounds is not None) else {}
@@ -204,7 +211,7 @@ def _bound(entry: CrbEntry | None) -> Data:
 
 def _users(inputs: SceneInputs, live: bool) -> list[Data]:
     tracked = _tracked(inputs, 'users')
-    tracks = _tracks(inputs.status, TrackStatus.ROLE_USER)
+    tracks = _tracks(inputs, TrackStatus.ROLE_USER)
     designed = {user.id: user for user in inputs.status.users} if inputs.status and live else {}
     received = {user.id: user for user in inputs.radio.users} if inputs.radio else {}
     served = set(inputs.beams.user_ids) if inputs.beams and live else set()
@@ -295,6 +302,8 @@ def _quantiles(values: Iterable[float]) -> Data:
 def row_of(shown: Data) -> Data:
     """What the charts keep of an instant."""
     design = shown['design'] or {}
+    if (design.get('age_s') or 0.0) > FORGET_AFTER:
+        design = {}   # a line would go on with old times
     return {
         'steady_s': shown['steady_s'], 'radio': shown['radio']['state'],
         'outcome': design.get('outcome') if shown['live'] else None,

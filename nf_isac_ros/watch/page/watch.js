@@ -53,10 +53,11 @@ setInterval(() => {
 }, 250);
 
 function rowOf(state) {
+  const design = state.design && !(state.design.age_s > STALE) ? state.design : null;   // else a line would go on with old times
   const by = (items, key) => Object.fromEntries(items.map((item) => [item.id, item[key]]));
   return {
-    t: state.steady_s, radio: state.radio.state, outcome: state.live && state.design ? state.design.outcome : null,
-    cycle_ms: state.design && state.design.cycle_ms, pose_to_beam_ms: state.design && state.design.pose_to_beam_ms,
+    t: state.steady_s, radio: state.radio.state, outcome: state.live && design ? design.outcome : null,
+    cycle_ms: design && design.cycle_ms, pose_to_beam_ms: design && design.pose_to_beam_ms,
     sinr_db: by(state.users, 'sinr_db'), received_db: by(state.users, 'received_db'),
     required_db: by(state.users, 'required_db'), root_crb_m: by(state.targets, 'root_crb_m'),
   };
