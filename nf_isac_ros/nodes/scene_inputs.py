@@ -267,21 +267,8 @@ class SceneInputs:
         """Take in what came since the last call, and forget what is old."""
         if not self._listening:
             return
-        for message in self._beamformer.take():
-            self.beams = message
-            length = nanoseconds(message.valid_until) - nanoseconds(message.publish_stamp)
-            self._lease = Lease(nanoseconds(message.valid_until),
-                                self._beamformer.received + 1e-9 * length)
-        for message in self._crb.take():
-            self.bounds = message
-        self.recent = self._status.take()
-        if self.recent:
-            self.status = self.recent[-1]
-        for message in self._radio.take():
-            self.radio = message
-        oldest = time.monotonic() - FORGET_AFTER
-        if self._radio.received < oldest:
-            self.radio = None
+        # Poses, of which there are most, come first: what is true for a short time only, such as a
+        # lease, must not have to wait for them.
         for poses in self._poses:
             for message in poses.inbox.take():
                 try:
@@ -292,6 +279,21 @@ class SceneInputs:
                 for sample in samples:
                     key = (poses.source, f'{sample.role.value}s', sample.id)
                     self._heard[key] = (poses.inbox.received, sample)
+        for message in self._crb.take():
+            self.bounds = message
+        self.recent = self._status.take()
+        if self.recent:
+            self.status = self.recent[-1]
+        for message in self._radio.take():
+            self.radio = message
+        for message in self._beamformer.take():
+            self.beams = message
+            length = nanoseconds(message.valid_until) - nanoseconds(message.publish_stamp)
+            self._lease = Lease(nanoseconds(message.valid_until),
+                                self._beamformer.received + 1e-9 * length)
+        oldest = time.monotonic() - FORGET_AFTER
+        if self._radio.received < oldest:
+            self.radio = None
         self._heard = {key: entry for key, entry in self._heard.items() if entry[0] > oldest}
 
     def live(self, now: int) -> bool:
