@@ -15,6 +15,7 @@ COMMANDS = {
     'solve': 'nf_isac_ros.solve_command',
     'tradeoff': 'nf_isac_ros.tradeoff_command',
     'demo': 'nf_isac_ros.demo.command',
+    'watch': 'nf_isac_ros.watch_command',
     'bench': 'nf_isac_ros.bench_command',
     'figures': 'nf_isac_ros.figures.command',
 }

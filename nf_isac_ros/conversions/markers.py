@@ -6,6 +6,7 @@ import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import math
+from unicodedata import combining, normalize
 
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, Quaternion, Vector3
@@ -44,6 +45,9 @@ SECTION_COLOURS = ((0.941, 0.894, 0.259), (0.902, 0.624, 0.0))
 # An array is drawn with at most so many of its elements: a marker of 16384 points takes longer
 # to send than the rest of the scene together.
 MOST_ELEMENTS = 1024
+
+# Diameter of a target, of that of a user.
+TARGET_SHARE = 0.5
 
 # A design misses a requirement if it is short of it by more than this [dB].
 SINR_TOLERANCE = 0.01
@@ -155,29 +159,56 @@ class MarkerIds:
         return [*markers, *gone]
 
 
-def array_markers(array_: AntennaArray, namespace: str, style: Style, stamp: Time) -> list[Marker]:
-    """Draw an array: outline of the aperture, elements, boresight and name; four markers."""
+def aperture_outline(array_: AntennaArray, reach: float = 0.0) -> tuple[Vector, Vector]:
+    """
+    What there is to draw of an array besides its elements.
+
+    Parameters
+    ----------
+    array_ : AntennaArray
+    reach : float
+        Least length of the boresight [m].
+
+    Returns
+    -------
+    corners : ndarray, shape (5, 3)
+        Of the rectangle around the elements, closed, in the world frame [m].
+    boresight : ndarray, shape (2, 3)
+        From its centre to twice the aperture ahead or more, in the world frame [m].
+
+    """
     low, high = array_.elements.min(axis=0), array_.elements.max(axis=0)
     depth = float(array_.elements[:, 2].mean())
     corners = np.array([
         [low[0], low[1], depth], [high[0], low[1], depth], [high[0], high[1], depth],
         [low[0], high[1], depth], [low[0], low[1], depth]])
-    step = -(-len(array_) // MOST_ELEMENTS)
-    size = max(array_.aperture, 1e-3)
     centre = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, depth])
-    boresight = centre + np.array([[0, 0, 0], [0, 0, 2.0 * size]])
+    boresight = centre + np.array([[0, 0, 0], [0, 0, max(2.0 * _size(array_), reach)]])
+    return array_.pose.to_outer(corners), array_.pose.to_outer(boresight)
+
+
+def _size(array_: AntennaArray) -> float:
+    return max(array_.aperture, 1e-3)
+
+
+def array_markers(array_: AntennaArray, namespace: str, style: Style, stamp: Time) -> list[Marker]:
+    """Draw an array: outline of the aperture, elements, boresight and name; four markers."""
+    corners, boresight = aperture_outline(array_, 4.0 * style.text_height)
+    step = -(-len(array_) // MOST_ELEMENTS)
+    size = _size(array_)
 
     outline = _marker(f'{namespace}/outline', 0, Marker.LINE_STRIP, style, stamp, ARRAY_COLOUR)
     outline.scale.x = 0.01 * size + 0.002
-    outline.points = _points(array_.pose.to_outer(corners))
+    outline.points = _points(corners)
     elements = _marker(f'{namespace}/elements', 0, Marker.POINTS, style, stamp, ARRAY_COLOUR, 0.8)
     elements.scale.x = elements.scale.y = 0.005 * size + 0.001
     elements.points = _points(array_.positions[::step])
     arrow = _marker(f'{namespace}/boresight', 0, Marker.ARROW, style, stamp, ARRAY_COLOUR)
-    arrow.scale = Vector3(x=0.02 * size + 0.002, y=0.06 * size + 0.004, z=0.12 * size)
-    arrow.points = _points(array_.pose.to_outer(boresight))
+    length = float(np.linalg.norm(boresight[1] - boresight[0]))
+    arrow.scale = Vector3(x=0.02 * length, y=0.07 * length, z=0.12 * length)
+    arrow.points = _points(boresight)
     name = _text(f'{namespace}/name', 0, array_.name,
-                 array_.pose.to_outer(centre) - [0, 0, size + style.text_height], style, stamp)
+                 boresight[0] - [0, 0, size + style.text_height], style, stamp)
     return [outline, elements, arrow, name]
 
 
@@ -203,7 +234,9 @@ def body_markers(bodies: Iterable[BodyView], role: str, ids: MarkerIds, style: S
         marker = _marker(role, ids.number(role, body.id), shape, style, stamp, colour,
                          0.35 if body.faded else 1.0)
         marker.pose.position = _point(body.position)
-        marker.scale = Vector3(x=style.body_size, y=style.body_size, z=style.body_size)
+        # A target is drawn small, so that its bound can be seen around it.
+        size = TARGET_SHARE * style.body_size if role == 'targets' else style.body_size
+        marker.scale = Vector3(x=size, y=size, z=size)
         lines = body.label.count('\n') + 1
         height = style.body_size / 2 + 0.7 * lines * style.text_height
         label = _text(f'{role}/labels', ids.number(role, body.id), body.label,
@@ -411,7 +444,7 @@ class MarkerScene:
         users, beams = self._users(live)
         style, ids = self.style, self._ids
         origin = self._arrays[0].pose.position
-        above = origin + [0, 0, self._arrays[0].aperture + 2 * style.text_height]
+        above = origin + [0, 0, self._arrays[0].aperture + 3 * style.text_height]
         text, transmitting = radio_text(self.radio)
         return ids.with_deletions([
             *body_markers(targets, 'targets', ids, style, stamp),
@@ -527,21 +560,21 @@ def with_age(label: str, track: TrackStatus | None) -> tuple[str, bool]:
 
 
 def length_text(metres: float) -> str:
-    """Length with three digits and a unit that suits it."""
+    """Length with three digits and a unit that suits it, in ASCII."""
     for factor, unit in ((1.0, 'm'), (1e-2, 'cm'), (1e-3, 'mm')):
         if metres >= factor:
             return f'{metres / factor:.3g} {unit}'
-    return f'{metres * 1e6:.3g} µm'
+    return f'{metres * 1e6:.3g} um'
 
 
 def angle_text(radians: float) -> str:
-    """Angle with three digits and a unit that suits it."""
+    """Angle with three digits and a unit that suits it, in ASCII."""
     if math.isinf(radians):
         return 'not identifiable'
     for factor, unit in ((1.0, 'rad'), (1e-3, 'mrad')):
         if radians >= factor:
             return f'{radians / factor:.3g} {unit}'
-    return f'{radians * 1e6:.3g} µrad'
+    return f'{radians * 1e6:.3g} urad'
 
 
 def pattern_cloud(points: Vector, level: Vector, frame: str, stamp: Time) -> PointCloud2:
@@ -586,7 +619,9 @@ def _text(namespace: str, number: int, text: str, position: Vector, style: Style
     marker = _marker(namespace, number, Marker.TEXT_VIEW_FACING, style, stamp, TEXT_COLOUR)
     marker.pose.position = _point(position)
     marker.scale.z = style.text_height
-    marker.text = text
+    # rviz2 draws a glyph for each byte: what is not ASCII would become two or three wrong ones.
+    plain = ''.join(letter for letter in normalize('NFKD', text) if not combining(letter))
+    marker.text = plain.encode('ascii', 'replace').decode()
     return marker
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 import math
 import os
 from pathlib import Path
 import time
 from types import SimpleNamespace
-from typing import Any
 
 from builtin_interfaces.msg import Time as Stamp
 import numpy as np
@@ -20,30 +16,16 @@ from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
-from rclpy.subscription import Subscription
-from rclpy.time import Time
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from nf_isac_msgs.msg import (
-    Beamformer,
-    CrbArray,
-    DesignStatus,
-    RadioStatus,
-    TrackArray,
-)
-from nf_isac_ros.conversions.adapters import adapter_for, read_track_array
+from nf_isac_msgs.msg import Beamformer
 from nf_isac_ros.conversions.markers import MarkerScene, Style, pattern_cloud
 from nf_isac_ros.conversions.matrices import unpack
 from nf_isac_ros.core.beampattern import GridPlane, PatternEvaluator, decibels
 from nf_isac_ros.core.exceptions import NfIsacError
-from nf_isac_ros.core.extended.outline import Outline, outline
-from nf_isac_ros.core.planning import extended_target
-from nf_isac_ros.core.tracking import PoseSample, Role
 from nf_isac_ros.files.deployment import load_deployment
 from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
-from nf_isac_ros.nodes.inputs import message_class
 from nf_isac_ros.nodes.parameters import (
     Parameter,
     ParameterError,
@@ -51,7 +33,7 @@ from nf_isac_ros.nodes.parameters import (
     values,
     watch,
 )
-from nf_isac_ros.nodes.qos import RADIO_STATUS, TRACKS, overridable
+from nf_isac_ros.nodes.scene_inputs import TRACKED, TRUTH, SceneInputs
 from nf_isac_ros.nodes.spin import run
 
 Vector = NDArray[np.float64]
@@ -72,115 +54,20 @@ PARAMETERS = (
               minimum=-200.0, maximum=100.0),
     Parameter('ceiling_db', 40.0, 'Highest level of the beam pattern', 'dB',
               minimum=-200.0, maximum=100.0),
-    Parameter('body_size_m', 0.3, 'Diameter of targets and users', 'm', minimum=0.001,
-              maximum=100.0),
-    Parameter('text_height_m', 0.2, 'Height of texts', 'm', minimum=0.001, maximum=100.0),
+    Parameter('body_size_m', math.nan, 'Diameter of users, twice that of targets; .nan: by the '
+              'size of the planes of the beam pattern', 'm', minimum=0.001, maximum=100.0),
+    Parameter('text_height_m', math.nan, 'Height of texts; .nan: as the bodies', 'm',
+              minimum=0.001, maximum=100.0),
     Parameter('lifetime_s', 1.0, 'A marker vanishes after this time unless it is sent again', 's',
               minimum=0.1, maximum=60.0),
 )
 
-# One message may name one body only, so that the newest one is not enough.
-POSES = QoSProfile(depth=64, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-# A body of which nothing was heard for this long is gone, and so is a radio [s].
-FORGET_AFTER = 2.0
+# Diameter of a body and height of a text, as shares of the longest edge of a plane; and that
+# edge where there is no plane [m].
+BODY_SHARE, TEXT_SHARE, NO_PLANE = 0.04, 0.025, 7.5
 
 # The solver comes first on a machine with few cores.
 NICENESS = 10
-
-
-class Inbox:
-    """
-    Newest messages of one topic, decoded only when somebody looks at them.
-
-    Poses come ten times as often as markers are drawn, and beams are large.
-
-    Parameters
-    ----------
-    topic : str
-    kind : type
-        Message class.
-    quality : QoSProfile
-        Its depth is also the number of messages that are kept.
-
-    Attributes
-    ----------
-    received : float
-        When the newest message came, on the steady clock [s].
-
-    """
-
-    def __init__(self, topic: str, kind: type, quality: QoSProfile) -> None:
-        self._topic = topic
-        self._kind = kind
-        self._quality = quality
-        self._raw: deque[bytes] = deque(maxlen=quality.depth)
-        self._subscription: Subscription | None = None
-        self.received = -math.inf
-
-    def open(self, node: Node) -> None:
-        """Subscribe."""
-        self._subscription = node.create_subscription(
-            self._kind, self._topic, self.put, self._quality, raw=True,
-            qos_overriding_options=overridable())
-
-    def close(self, node: Node) -> None:
-        """End the subscription."""
-        node.destroy_subscription(self._subscription)
-        self._raw.clear()
-
-    def put(self, raw: bytes) -> None:
-        """Take a serialised message in."""
-        self._raw.append(raw)
-        self.received = time.monotonic()
-
-    def take(self) -> list[Any]:
-        """Return the messages since the last call, oldest first."""
-        messages = [deserialize_message(raw, self._kind) for raw in self._raw]
-        self._raw.clear()
-        return messages
-
-
-@dataclass(frozen=True)
-class PoseInput:
-    """
-    A topic that tells where bodies are.
-
-    Attributes
-    ----------
-    source : str
-        `tracked` or `truth`.
-    inbox : Inbox
-    read : callable
-        Turns a message into samples.
-
-    """
-
-    source: str
-    inbox: Inbox
-    read: Callable[[Any], list[PoseSample]]
-
-
-@dataclass(frozen=True)
-class Lease:
-    """
-    How long beams may be in use: until both clocks say that they may not.
-
-    Attributes
-    ----------
-    until : int
-        On the clock of the node [ns].
-    steady_until : float
-        On the steady clock [s].
-
-    """
-
-    until: int
-    steady_until: float
-
-    def held(self, now: int) -> bool:
-        """Tell whether the lease goes on at a time of the node's clock [ns]."""
-        return now < self.until and time.monotonic() < self.steady_until
 
 
 class Markers(Node):
@@ -207,7 +94,7 @@ class Markers(Node):
                         for plane in deployment.markers.planes]
         self._scene = MarkerScene(arrays, self._style())
         self._faults = Counts(self, 'message not drawn')
-        self._make_inputs()
+        self._inputs = SceneInputs(self, deployment, self._faults.add)
 
         latest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         self._markers_out = self.create_publisher(MarkerArray, 'markers', latest)
@@ -235,56 +122,18 @@ class Markers(Node):
         """Wait for the beam pattern that is being computed."""
         self._worker.shutdown(cancel_futures=True)
 
-    def _make_inputs(self) -> None:
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-        self._beamformer = Inbox('beamformer', Beamformer, newest)
-        self._crb = Inbox('crb', CrbArray, newest)
-        self._status = Inbox('status', DesignStatus, newest)
-        self._radio = Inbox('radio/status', RadioStatus, RADIO_STATUS)
-        bodies, frame = self._deployment.bodies, self._deployment.world_frame
-        self._poses: list[PoseInput] = []
-        for role in Role:
-            for source, topic, known in (
-                    # The truth is told of the point that counts: it has its offset already.
-                    ('truth', f'truth/{role.value}s', ()), ('tracked', f'{role.value}s', bodies)):
-                self._poses.append(PoseInput(
-                    source, Inbox(topic, TrackArray, POSES),
-                    partial(read_track_array, role=role, bodies=known, world_frame=frame)))
-        topics = sorted({(body.topic, body.type) for body in bodies if body.topic is not None})
-        for topic, type_name in topics:
-            group = [body for body in bodies if body.topic == topic]
-            self._poses.append(PoseInput(
-                'tracked', Inbox(topic, message_class(type_name), TRACKS),
-                partial(adapter_for(type_name), bodies=group, world_frame=frame)))
-        self._heard: dict[tuple[str, str, str], tuple[float, PoseSample]] = {}
-        self._beams: Beamformer | None = None
-        self._lease: Lease | None = None
-        self._listening = False
-
-    def _listen(self, wanted: bool) -> None:
-        """Subscribe while somebody looks: hundreds of messages a second cost a tenth of a core."""
-        if wanted == self._listening:
-            return
-        self._listening = wanted
-        for inbox in (self._beamformer, self._crb, self._status, self._radio,
-                      *(poses.inbox for poses in self._poses)):
-            if wanted:
-                inbox.open(self)
-            else:
-                inbox.close(self)
-
     def _on_markers(self) -> None:
         """Send the markers if anybody wants them."""
         wanted = self._markers_out.get_subscription_count() > 0
-        self._listen(wanted or self._pattern_out.get_subscription_count() > 0)
-        if self._listening:
-            self._read()
+        self._inputs.listen(wanted or self._pattern_out.get_subscription_count() > 0)
+        self._inputs.read()
         if not wanted:
             self._ticks = 0
             return
+        self._update_scene()
         now = self.get_clock().now()
-        live = self._live(now)
-        stamp = self._beams.design_stamp if live else now.to_msg()
+        live = self._inputs.live(now.nanoseconds)
+        stamp = self._inputs.beams.design_stamp if live else now.to_msg()
         markers = self._scene.markers(stamp, live)
         if self._ticks == 0:
             markers += self._scene.static_markers(stamp)
@@ -293,58 +142,14 @@ class Markers(Node):
         self._ticks = (self._ticks + 1) % every
         self._markers_out.publish(MarkerArray(markers=markers))
 
-    def _read(self) -> None:
-        """Bring the scene up to date."""
-        scene = self._scene
-        for message in self._beamformer.take():
-            self._beams = message
-            length = _nanoseconds(message.valid_until) - _nanoseconds(message.publish_stamp)
-            self._lease = Lease(_nanoseconds(message.valid_until),
-                                self._beamformer.received + 1e-9 * length)
-            scene.served = tuple(message.user_ids)
-        for message in self._crb.take():
-            scene.bounds = message
-        for message in self._status.take():
-            scene.status = message
-        for message in self._radio.take():
-            scene.radio = message
-        oldest = time.monotonic() - FORGET_AFTER
-        if self._radio.received < oldest:
-            scene.radio = None
-        for poses in self._poses:
-            for message in poses.inbox.take():
-                try:
-                    samples = poses.read(message)
-                except NfIsacError as error:
-                    self._faults.add(error.reason, str(error))
-                    continue
-                for sample in samples:
-                    key = (poses.source, f'{sample.role.value}s', sample.id)
-                    self._heard[key] = (poses.inbox.received, sample)
-        self._heard = {key: entry for key, entry in self._heard.items() if entry[0] > oldest}
-        scene.truth = self._positions('truth')
-        scene.tracked = {**scene.truth, **self._positions('tracked')}
-        scene.outlines = {**self._outlines('truth'), **self._outlines('tracked')}
-
-    def _positions(self, source: str) -> dict[tuple[str, str], Vector]:
-        return {(role, name): sample.position
-                for (kind, role, name), (_, sample) in self._heard.items() if kind == source}
-
-    def _outlines(self, source: str) -> dict[str, Outline]:
-        """Outlines of the extended targets of known contour and heading, by id."""
-        configured = {body.id: body for body in self._deployment.bodies
-                      if body.role == Role.TARGET.value}
-        outlines = {}
-        for (kind, _, name), (_, sample) in self._heard.items():
-            if kind != source or sample.role is not Role.TARGET:
-                continue
-            target = extended_target(sample, configured.get(name), self._deployment.contours)
-            if target is not None:
-                outlines[name] = outline(target, self._deployment.transmit_array)
-        return outlines
-
-    def _live(self, now: Time) -> bool:
-        return self._lease is not None and self._lease.held(now.nanoseconds)
+    def _update_scene(self) -> None:
+        scene, inputs = self._scene, self._inputs
+        scene.bounds, scene.status, scene.radio = inputs.bounds, inputs.status, inputs.radio
+        scene.served = tuple(inputs.beams.user_ids) if inputs.beams else ()
+        scene.truth, scene.tracked = (
+            {key: sample.position for key, sample in inputs.samples(source).items()}
+            for source in (TRUTH, TRACKED))
+        scene.outlines = inputs.outlines()
 
     def _on_pattern(self) -> None:
         """Have the beam pattern computed if anybody wants it and the last one is done."""
@@ -357,8 +162,8 @@ class Markers(Node):
             if error is not None:
                 self._faults.add('internal-error', repr(error))
             self._job = None
-        beams = self._beams
-        if beams is None or not self._live(self.get_clock().now()):
+        beams = self._inputs.beams
+        if beams is None or not self._inputs.live(self.get_clock().now().nanoseconds):
             # Old beams must not look like present ones: an empty cloud clears the display.
             if self._pattern_shown:
                 self._publish_pattern(np.empty((0, 3)), np.empty(0),
@@ -408,9 +213,14 @@ class Markers(Node):
         self._scene.restyle(self._style())
 
     def _style(self) -> Style:
+        edges = [np.linalg.norm(edge) for plane in self._deployment.markers.planes
+                 for edge in (plane.u, plane.v)]
+        edge = float(max(edges, default=NO_PLANE))
+        body, text = self._settings.body_size_m, self._settings.text_height_m
         return Style(
-            frame=self._deployment.world_frame, body_size=self._settings.body_size_m,
-            text_height=self._settings.text_height_m,
+            frame=self._deployment.world_frame,
+            body_size=BODY_SHARE * edge if math.isnan(body) else body,
+            text_height=TEXT_SHARE * edge if math.isnan(text) else text,
             bound_scale=self._deployment.markers.bound_scale,
             lifetime=self._settings.lifetime_s)
 
@@ -422,10 +232,6 @@ class Markers(Node):
             {'marker subscribers': self._markers_out.get_subscription_count(),
              'pattern subscribers': self._pattern_out.get_subscription_count(),
              'pattern [ms]': self._pattern_ms, **faults})
-
-
-def _nanoseconds(stamp: Any) -> int:
-    return int(stamp.sec) * 10 ** 9 + int(stamp.nanosec)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

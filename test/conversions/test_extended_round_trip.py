@@ -173,7 +173,7 @@ def test_an_outline_around_the_array_has_no_visible_sections(deployment, sample)
 
 
 @pytest.mark.parametrize(('radians', 'text'), [
-    (2.0, '2 rad'), (0.5, '500 mrad'), (1.5e-3, '1.5 mrad'), (2e-7, '0.2 µrad'),
+    (2.0, '2 rad'), (0.5, '500 mrad'), (1.5e-3, '1.5 mrad'), (2e-7, '0.2 urad'),
     (np.inf, 'not identifiable')])
 def test_angles_have_units_that_suit_them(radians, text):
     assert angle_text(radians) == text

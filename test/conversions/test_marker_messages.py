@@ -236,6 +236,13 @@ def test_a_cloud_holds_what_its_fields_say():
 
 
 @pytest.mark.parametrize(('metres', 'text'), [
-    (2.345, '2.35 m'), (0.0234, '2.34 cm'), (0.00123, '1.23 mm'), (4.5e-5, '45 µm')])
+    (2.345, '2.35 m'), (0.0234, '2.34 cm'), (0.00123, '1.23 mm'), (4.5e-5, '45 um')])
 def test_lengths_have_units_that_suit_them(metres, text):
     assert length_text(metres) == text
+
+
+def test_labels_are_ascii_because_rviz2_draws_bytes():
+    made = scene(tracked={('users', 'Träger µ 漢'): np.zeros(3)})
+    text = next(marker.text for marker in named(made.markers(STAMP, True), 'users/labels'))
+    assert text.isascii()
+    assert text.startswith('Trager ? ?\n')

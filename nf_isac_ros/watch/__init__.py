@@ -1,0 +1,1 @@
+"""A live page for machines without RViz: `nf-isac watch`."""
