@@ -14,7 +14,7 @@ from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.extended.extraction import data_beams
-from nf_isac_ros.core.extended.problem import LEAST_RATIO, extended_problem
+from nf_isac_ros.core.extended.problem import LEAST_RATIO, extended_problem, require_extended
 from nf_isac_ros.core.extended.restoration import restored
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.scene import BoundWeights
@@ -78,11 +78,20 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     gives it, and its certificate bounds what any beams can reach, with a sensing stream or not.
 
     """
-    return with_relaxed_coverage(problem, lambda wanted: _solve(wanted, gap, budget))
+    require_extended(problem)
+    require_feasible(problem)
+    return with_relaxed_coverage(
+        problem, lambda ratio: _solve(extended_problem(problem, ratio), gap, budget))
+
+
+def require_feasible(problem: Problem) -> None:
+    """Raise InfeasibleError if no beams can meet the SINRs."""
+    if len(problem.sinr) and problem.max_common_sinr_scale_db < 0:
+        raise InfeasibleError(problem.max_common_sinr_scale_db)
 
 
 def with_relaxed_coverage(problem: Problem,
-                          method: Callable[[Problem], Outcome]) -> Outcome:
+                          method: Callable[[float | None], Outcome]) -> Outcome:
     """
     Run a method with the coverage that is asked for, or else with the next that is feasible.
 
@@ -90,22 +99,20 @@ def with_relaxed_coverage(problem: Problem,
     ----------
     problem : Problem
     method : callable
-        (problem of the extended targets, with its rows) -> Outcome; raises InfeasibleProgramError
-        or NoBeamsError if the coverage cannot be met.
+        (coverage ratio) -> Outcome; raises InfeasibleProgramError or NoBeamsError if that coverage
+        cannot be met.
 
     Raises
     ------
-    SceneError, InfeasibleError, SolverError
+    SceneError, SolverError
 
     """
-    if len(problem.sinr) and problem.max_common_sinr_scale_db < 0:
-        raise InfeasibleError(problem.max_common_sinr_scale_db)
     wanted = problem.scene.options.coverage_ratio
     ratio = None if wanted is None else max(wanted, LEAST_RATIO)
     reason = ''
     for _ in range(MAX_RELAXATIONS):
         try:
-            outcome = method(extended_problem(problem, ratio))
+            outcome = method(ratio)
         except (InfeasibleProgramError, NoBeamsError):
             if ratio is None:
                 raise

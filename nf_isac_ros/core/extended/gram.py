@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -300,18 +300,71 @@ class ExtendedFisher:
         lost = (np.linalg.norm(vectors[:, ~kept].T @ wanted)
                 > _OUTSIDE * np.linalg.norm(wanted))
         if lost or selection[~known].any():
-            raise SceneError(
-                f'what is to be estimated of {self.target!r} cannot be with these arrays: no '
-                'covariance gives a finite bound', 'not-localisable', self.target)
+            self._refuse()
         turn = vectors[:, kept] / np.sqrt(values[kept])
         combine = np.zeros((len(self.names), turn.shape[1]))
         combine[known] = scale[:, None] * turn
+        return _spread(self._combined(combine)), combine.T @ selection
+
+    def sectioned(self, fisher: Real, selection: Real) -> tuple[Complex, Real]:
+        """
+        Rescale the nuisance parameters and recombine the others.
+
+        Like `conditioned`, but what only one section tells of is not mixed with anything: the
+        sections stay as sparse as they are.
+
+        Parameters
+        ----------
+        fisher : ndarray, shape (n, n)
+            At a covariance of full rank, such as the isotropic one.
+        selection : ndarray, shape (n, w)
+            E.
+
+        Returns
+        -------
+        blocks : ndarray, shape (K, m, r, c)
+            m <= n.
+        selection : ndarray, shape (m, w)
+            E for them.
+
+        Raises
+        ------
+        SceneError
+            'not-localisable': a wanted quantity cannot be estimated.
+
+        """
+        w = self.wanted
+        known = np.diag(fisher) > 0
+        scale = np.where(known, 1.0 / np.sqrt(np.where(known, np.diag(fisher), 1.0)), 0.0)
+        alone = np.zeros((w, w))
+        seen = known[:w]
+        alone[np.ix_(seen, seen)] = self.effective(fisher * scale * scale[:, None])[
+            np.ix_(seen, seen)]
+        values, vectors = np.linalg.eigh(alone)
+        kept = values > SINGULAR
+        scaled = selection[:w] * scale[:w, None]
+        lost = np.linalg.norm(vectors[:, ~kept].T @ scaled) > _OUTSIDE * np.linalg.norm(scaled)
+        if lost or selection[:w][~seen].any():
+            self._refuse()
+        turn = vectors[:, kept] / np.sqrt(values[kept])
+        others = np.flatnonzero(known[w:]) + w
+        combine = np.zeros((len(self.names), turn.shape[1] + len(others)))
+        combine[:w, :turn.shape[1]] = scale[:w, None] * turn
+        combine[others, turn.shape[1] + np.arange(len(others))] = scale[others]
+        return self._combined(combine), combine.T @ selection
+
+    def _refuse(self) -> NoReturn:
+        raise SceneError(
+            f'what is to be estimated of {self.target!r} cannot be with these arrays: no '
+            'covariance gives a finite bound', 'not-localisable', self.target)
+
+    def _combined(self, combine: Real) -> Complex:
+        """Blocks of recombined parameters, (K, m, r, c), for a matrix of shape (n, m)."""
         # Section by section, and as real numbers: the combination is real.
         k, _, r, c = self.blocks.shape
         mixed = np.ascontiguousarray(combine.T) @ self.blocks.view(float).reshape(
             k, len(combine), -1)
-        blocks = mixed.view(complex).reshape(k, -1, r, c)
-        return _spread(blocks), combine.T @ selection
+        return mixed.view(complex).reshape(k, -1, r, c)
 
 
 def _spread(blocks: Complex) -> Complex:
