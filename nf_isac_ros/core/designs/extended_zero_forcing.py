@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.beams import SINR_MARGIN, ReducedBeams, factor, no_beams, split, user_shares
 from nf_isac_ros.core.certificate import crb_bound
+from nf_isac_ros.core.designs import crb_min
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.designs.extended_crb_min import (
     NoBeamsError,
@@ -19,7 +20,7 @@ from nf_isac_ros.core.designs.extended_crb_min import (
     with_relaxed_coverage,
 )
 from nf_isac_ros.core.designs.zero_forcing import ZeroForcingError
-from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
+from nf_isac_ros.core.exceptions import InfeasibleError, SolverError, UnsuitableDesignError
 from nf_isac_ros.core.extended.extraction import data_beams
 from nf_isac_ros.core.extended.problem import coverage_rows, extended_problem, require_extended
 from nf_isac_ros.core.extended.restoration import feasible, restored
@@ -172,7 +173,7 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
         frame[:, :n_users], least = served_beams(channels, narrow.sinr, narrow.user_noise)
     whole = sectioned_task(problem)
     if ratio is not None:
-        whole = with_coverage(whole, problem, max(ratio * (1.0 - COVERAGE_MARGIN), 1.0))
+        whole = with_coverage(whole, problem, ratio * (1.0 - COVERAGE_MARGIN))
     seen = basis.conj().T @ whole.columns
     task = whole._replace(
         columns=np.ascontiguousarray(frame.conj().T @ seen),
@@ -217,8 +218,9 @@ def _of_answer(covariance: Complex, n_users: int) -> tuple[Complex, Complex]:
     of Y reaches no user.
     """
     powers = np.diag(covariance).real[:n_users]
+    roots = np.sqrt(powers)
     communication = np.vstack([
-        np.diag(np.sqrt(powers)).astype(complex), covariance[n_users:, :n_users] / np.sqrt(powers)])
+        np.diag(roots).astype(complex), covariance[n_users:, :n_users] / roots])
     free = communication[n_users:]
     rest = covariance[n_users:, n_users:] - free @ free.conj().T
     values, vectors = np.linalg.eigh(rest)
@@ -329,4 +331,16 @@ def _beams(problem: Problem, space: ZeroForcingSpace, point: BlockPoint, gap: fl
                key=lambda one: problem.objective(one.covariance))
 
 
+def _solve_for_centres(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
+    """Zero forcing for the objective of `crb-min`, which has no coverage."""
+    if problem.unlocated:
+        raise UnsuitableDesignError(
+            f'targets: the centre of {list(problem.unlocated)} cannot be estimated; must be for '
+            'this objective', 'not-localisable')
+    options = replace(problem.scene.options, objective='centre', coverage_ratio=None,
+                      sensing_stream=True)
+    return solve(replace(problem, scene=replace(problem.scene, options=options)), gap, budget)
+
+
 DESIGN = Design('extended-zero-forcing', True, True, solve, objective)
+FOR_CENTRES = Design('extended-zero-forcing', True, True, _solve_for_centres, crb_min.objective)

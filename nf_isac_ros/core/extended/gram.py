@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.plane import PlanarPose
 from nf_isac_ros.core.extended.sections import Sections
+from nf_isac_ros.core.fisher import jacobi_inverse
 from nf_isac_ros.core.scene import BoundWeights
 
 Real = NDArray[np.float64]
@@ -214,10 +215,13 @@ class ExtendedFisher:
 
     def bounds(self, fisher: Real) -> ExtendedBounds:
         """Cramér-Rao bounds of a Fisher matrix, shape (n, n)."""
+        whole = jacobi_inverse(fisher)
+        if whole is not None:
+            inverse = whole[:self.wanted, :self.wanted]
+            return ExtendedBounds(
+                self._reported_names, self._reported.T @ inverse @ self._reported)
         inverse = singular_inverse(self.effective(fisher))
-        shape = np.eye(self.wanted)[:, [name.startswith(SHAPE) for name in
-                                        self.names[:self.wanted]]]
-        reported = np.hstack([self.centre, self.report, shape])
+        reported = self._reported
         # Of what cannot be estimated nothing may be needed.
         known = np.isfinite(np.diag(inverse))
         finite = ~(reported[~known] != 0).any(axis=0)
@@ -225,9 +229,21 @@ class ExtendedFisher:
         np.fill_diagonal(out, np.inf)
         used = reported[np.ix_(known, finite)]
         out[np.ix_(finite, finite)] = used.T @ inverse[np.ix_(known, known)] @ used
+        return ExtendedBounds(self._reported_names, out)
+
+    @cached_property
+    def _reported_names(self) -> tuple[str, ...]:
+        """Of what has bounds."""
         names = ('x', 'y', 'z', 'range', 'direction', 'orientation')[:3 + self.report.shape[1]]
-        return ExtendedBounds(names + tuple(
-            name for name in self.names[:self.wanted] if name.startswith(SHAPE)), out)
+        return names + tuple(
+            name for name in self.names[:self.wanted] if name.startswith(SHAPE))
+
+    @cached_property
+    def _reported(self) -> Real:
+        """Derivatives of what has bounds by the wanted parameters."""
+        shape = np.eye(self.wanted)[:, [name.startswith(SHAPE) for name in
+                                        self.names[:self.wanted]]]
+        return np.hstack([self.centre, self.report, shape])
 
     def selection(self, objective: Literal['direction', 'centre'] | BoundWeights) -> Real:
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.extended.problem import LEAST_RATIO, sections_apart
+from nf_isac_ros.core.extended.problem import sections_apart
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers.extended_kernels import Task
 
@@ -101,7 +101,7 @@ def with_coverage(task: Task, problem: Problem, ratio: float) -> Task:
         first += len(fisher.sections)
     return task._replace(
         lit=np.array(lit, dtype=np.int64), gains=np.array(gains),
-        owners=np.array(owners, dtype=np.int64), ratio=max(ratio, LEAST_RATIO))
+        owners=np.array(owners, dtype=np.int64), ratio=ratio)
 
 
 def _local(blocks: Complex) -> tuple[Complex, NDArray[np.int64]]:
