@@ -133,8 +133,8 @@ def warm_up() -> float:
         for _ in range(2):
             # The second time it has something to remember.
             cycle.step(scene)
-    body = ExtendedTarget('t', Contour((1.0,), (0.5,)), Pose(np.array([0.0, 2.0, 9.0])), sections=2,
-                          model='near-field')
+    body = ExtendedTarget('t', Contour((1.0,), (0.5,)), Pose(np.array([0.0, 2.0, 9.0])),
+                          sections=2, model='near-field')
     DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(
         replace(scene, targets=(), extended=(body,)))
     return time.perf_counter() - started
