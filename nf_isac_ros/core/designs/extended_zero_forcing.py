@@ -8,7 +8,15 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import SINR_MARGIN, ReducedBeams, factor, no_beams, split, user_shares
+from nf_isac_ros.core.beams import (
+    SINR_MARGIN,
+    ReducedBeams,
+    factor,
+    no_beams,
+    slack,
+    split,
+    user_shares,
+)
 from nf_isac_ros.core.certificate import crb_bound
 from nf_isac_ros.core.designs import crb_min
 from nf_isac_ros.core.designs.base import Design, Outcome
@@ -23,7 +31,7 @@ from nf_isac_ros.core.designs.zero_forcing import ZeroForcingError
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError, UnsuitableDesignError
 from nf_isac_ros.core.extended.extraction import data_beams
 from nf_isac_ros.core.extended.problem import coverage_rows, extended_problem, require_extended
-from nf_isac_ros.core.extended.restoration import feasible, restored
+from nf_isac_ros.core.extended.restoration import restored
 from nf_isac_ros.core.extended.sectioned import sectioned_task, with_coverage
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers import extended_kernels as kernels
@@ -45,7 +53,7 @@ MAX_CONDITION = 1e8
 # The solver aims for this much of the gap.
 SOLVER_SHARE = 0.3
 # The same without a sensing stream: what the solver still sends besides data is lost.
-DATA_SHARE = 0.03
+DATA_SHARE = 0.1
 # The compiled solver asks for so much less than the allowed ratio of illuminations, relatively.
 COVERAGE_MARGIN = 1e-4
 # Sensing beams with less of the power than this are what the solver has not got rid of.
@@ -149,7 +157,6 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
 
     """
     require_extended(problem)
-    zero_forcing_space(problem)
     deadline = None if budget is None else time.perf_counter() + budget
 
     def method(ratio: float | None) -> Outcome:
@@ -170,7 +177,11 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
     frame = np.eye(d, dtype=complex)
     least = np.zeros(0)
     if n_users:
+        if n_users > d or not np.linalg.cond(channels[:n_users]) < MAX_CONDITION:
+            return None
         frame[:, :n_users], least = served_beams(channels, narrow.sinr, narrow.user_noise)
+        if least.sum() >= 1.0:
+            return None
     whole = sectioned_task(problem)
     if ratio is not None:
         whole = with_coverage(whole, problem, ratio * (1.0 - COVERAGE_MARGIN))
@@ -189,15 +200,18 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
     beams = ReducedBeams(
         frame @ communication, no_beams(narrow) if data_only else frame @ sensing
     ).with_full_power()
-    narrow = replace(narrow, rows=None if ratio is None else coverage_rows(narrow, ratio))
-    if not feasible(narrow, beams):
-        mended = restored(narrow, beams, zero_forcing_space(narrow).projectors(
-            beams.sensing.shape[1]))
+    seen = np.ascontiguousarray(seen)
+    received = seen.conj().T @ np.hstack([beams.communication, beams.sensing])
+    if (n_users and slack(narrow, beams).min() < 0.0
+            or ratio is not None and _unevenness(whole, received) > ratio):
+        mended = restored(
+            replace(narrow, rows=None if ratio is None else coverage_rows(narrow, ratio)), beams,
+            zero_forcing_space(narrow).projectors(beams.sensing.shape[1]))
         if mended is None:
             return None
         beams = mended
-    seen = np.ascontiguousarray(seen)
-    reached = kernels.evaluated(task, seen.conj().T @ beams.covariance @ seen).value
+        received = seen.conj().T @ np.hstack([beams.communication, beams.sensing])
+    reached = kernels.evaluated(task, received @ received.conj().T).value
     if not reached * (1.0 - gap) <= answer.objective:
         return None
     evidence = kernels.tighten(
@@ -208,6 +222,13 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
         evidence)
     lifted = ReducedBeams(basis @ beams.communication, basis @ beams.sensing)
     return Outcome(lifted, bound, answer.iterations, subspace_dimension=d)
+
+
+def _unevenness(task: kernels.Task, received: Complex) -> float:
+    """Largest over smallest illumination of the sections of a target, of what columns receive."""
+    lit = task.gains * np.sum(np.abs(received[task.lit]) ** 2, axis=1)
+    return max((float(own.max() / own.min()) for own in (
+        lit[task.owners == t] for t in range(task.owners.max(initial=-1) + 1))), default=1.0)
 
 
 def _of_answer(covariance: Complex, n_users: int) -> tuple[Complex, Complex]:

@@ -31,12 +31,13 @@ INITIAL_GAP = 2.0
 ASSUMED_SLACK = 0.3
 # How far to go towards the boundary.
 DAMPING = 0.97
-# Steps shorter than this lead nowhere.
+# Steps shorter than this lead nowhere; how exactly their largest length is found, in halvings.
 SHORTEST = 1e-4
+BISECTIONS = 5
 # The barrier of the bound: how much less it counts each time, up to how many steps of Newton's
-# method in between, what it leaves in the end, and the share of its covariance that V are made
-# from next.
-BARRIER_FALL, CENTRING_STEPS, BARRIER_GAP = 0.1, 4, 3e-4
+# method in between and how close they come (square of the decrement), what it leaves in the end,
+# and the share of its covariance that V are made from next.
+BARRIER_FALL, CENTRING_STEPS, CENTRED, BARRIER_GAP = 0.2, 2, 2.0, 5e-4
 FRESH_SHARE = 0.3
 # Shares by which the ceiling is raised until it is one in the whole space.
 RAISES = (1e-9, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
@@ -323,6 +324,7 @@ def _gram(task: Task, forms: Complex, left: Complex, right: Complex, by_power: R
     beside = n_forms + n_vectors + 1
 
     half = np.empty((left.shape[0], r), dtype=np.complex128)
+    block = np.empty((r, r), dtype=np.complex128)
     for s in range(n_sections):
         for a in range(n_local):
             for k in range(w):
@@ -335,17 +337,26 @@ def _gram(task: Task, forms: Complex, left: Complex, right: Complex, by_power: R
                         for i in range(r):
                             total += left[p, s * r + i] * forms[s, a, k, i, j]
                         half[p, j] = total
-                for t in range(n_sections):
+                for t in range(s + 1):
                     for i in range(r):
                         for j in range(r):
                             entry = 0.0j
                             for h in range(r):
                                 entry += half[t * r + i, h] * right[s * r + h, t * r + j]
-                            for b in range(n_local):
-                                for c in range(w):
-                                    other = task.forms[t, b, c]
-                                    if other >= 0:
-                                        out[other, place] += (forms[t, b, c, j, i] * entry).real
+                            block[j, i] = entry
+                    for b in range(n_local):
+                        for c in range(w):
+                            other = task.forms[t, b, c]
+                            if other < 0:
+                                continue
+                            both = 0.0
+                            for i in range(r):
+                                for j in range(r):
+                                    both += (forms[t, b, c, i, j].real * block[i, j].real
+                                             - forms[t, b, c, i, j].imag * block[i, j].imag)
+                            out[other, place] += both
+                            if t != s:
+                                out[place, other] += both
                 for i in range(n_vectors):
                     entry = 0.0j
                     for h in range(r):
@@ -399,18 +410,51 @@ def _gram(task: Task, forms: Complex, left: Complex, right: Complex, by_power: R
 
 
 @compiled_step
-def _room(matrix: Complex, change: Complex) -> float:
-    """Largest t with matrix + t change >= 0."""
-    inverse = np.linalg.inv(np.linalg.cholesky(matrix))
-    turned = inverse @ change @ np.conj(inverse.T)
-    lowest = np.linalg.eigvalsh(turned)[0]
-    return -1.0 / lowest if lowest < 0.0 else np.inf
+def _positive(matrix: Complex, change: Complex, length: float) -> bool:
+    """Whether matrix + length change is positive definite."""
+    moved = np.empty_like(matrix)
+    for i in range(len(matrix)):
+        for j in range(i + 1):
+            moved[i, j] = matrix[i, j] + length * change[i, j]
+    return cholesky(moved) > 0.0
+
+
+@compiled_step
+def _room(matrix: Complex, change: Complex, limit: float) -> float:
+    """About the largest t, at most the limit, with matrix + t change > 0."""
+    # Matrices of ten or twenty rows are factored faster than their eigenvalues are found.
+    low, high = 0.0, limit
+    length = limit
+    while not _positive(matrix, change, length):
+        high = length
+        length *= 0.5
+        if length < SHORTEST:
+            return 0.0
+    low = length
+    if low < limit:
+        for _ in range(BISECTIONS):
+            length = 0.5 * (low + high)
+            if _positive(matrix, change, length):
+                low = length
+            else:
+                high = length
+    return low
+
+
+@compiled_step
+def _inverted(matrix: Complex) -> Complex:
+    """Inverse of a positive definite matrix."""
+    low = matrix.copy()
+    cholesky(low)
+    root = triangular_inverse(low)
+    out = np.conj(root.T) @ root
+    return 0.5 * (out + np.conj(out.T))
 
 
 @compiled_step
 def _reach(values: Real, changes: Real) -> float:
-    """Largest t with values + t changes >= 0."""
-    out = np.inf
+    """Largest t, up to a little beyond 1, with values + t changes >= 0."""
+    out = 1.0 / DAMPING
     for i in range(len(values)):
         if changes[i] < 0.0:
             out = min(out, -values[i] / changes[i])
@@ -476,8 +520,7 @@ def _first(task: Task) -> _State:
         slacks[2 * n_lit + u] = covariance[u, u].real - task.least[u]
     slacks[-1] = 1.0 - np.sum((np.conj(task.metric) * covariance).real)
     gap = INITIAL_GAP / (m + len(slacks))
-    dual = gap * np.linalg.inv(covariance)
-    return _State(covariance, 0.5 * (dual + np.conj(dual.T)), slacks, gap / slacks, levels,
+    return _State(covariance, gap * _inverted(covariance), slacks, gap / slacks, levels,
                   np.zeros(n_users * (n_users - 1)))
 
 
@@ -547,14 +590,15 @@ def solve(task: Task, gap: float) -> Answer:
         state.slacks, state.slacks_dual, state.levels, state.beside)
     n_levels = len(levels)
     degree = m + len(slacks)
-    point = evaluated(task, adjoint @ covariance @ every)
+    seen = adjoint @ covariance @ every
+    point = evaluated(task, seen)
     unit = point.value
     relative = np.inf
     iteration = 0
     while np.isfinite(point.value) and iteration < MAX_ITERATIONS:
         rate = unit / point.value
         forms = _form_blocks(task, point.weights)
-        values = _measured(task, forms, adjoint @ covariance @ every, covariance)
+        values = _measured(task, forms, seen, covariance)
         x = values[n_forms:n_forms + n_lit]
         # What the slacks are not yet.
         wrong = np.empty_like(slacks)
@@ -586,10 +630,9 @@ def solve(task: Task, gap: float) -> Answer:
                     - rate / point.value * spread(
                         task.columns, cost_blocks(task, point.weights)))
 
-        inverse = np.linalg.inv(dual)
-        inverse = 0.5 * (inverse + np.conj(inverse.T))
+        inverse = _inverted(dual)
         by_power = covariance @ task.metric @ inverse
-        gram = _gram(task, forms, adjoint @ covariance @ every, adjoint @ inverse @ every,
+        gram = _gram(task, forms, seen, adjoint @ inverse @ every,
                      _measured(task, forms, adjoint @ by_power @ every, by_power))
         omega = _weighted(task, point, rate, slacks, duals)
         system = gram.copy()
@@ -615,9 +658,8 @@ def solve(task: Task, gap: float) -> Answer:
         for corrector in range(2):
             if corrector:
                 # The predictor: how far it would get.
-                length = min(_room(covariance, change), _reach(slacks, moves))
-                dual_length = min(_room(dual, dual_change), _reach(duals, dual_moves))
-                length, dual_length = min(1.0, length), min(1.0, dual_length)
+                length = _room(covariance, change, min(1.0, _reach(slacks, moves)))
+                dual_length = _room(dual, dual_change, min(1.0, _reach(duals, dual_moves)))
                 promised = (np.sum((np.conj(covariance + length * change)
                                     * (dual + dual_length * dual_change)).real)
                             + np.sum((slacks + length * moves)
@@ -681,10 +723,9 @@ def solve(task: Task, gap: float) -> Answer:
                 moves[2 * n_lit + u] += final[n_forms + n_lit + u]
             moves[-1] -= final[n - 1]
             dual_moves = short - ratios * moves
-        length = DAMPING * min(_room(covariance, change), _reach(slacks, moves))
-        dual_length = DAMPING * min(_room(dual, dual_change), _reach(duals, dual_moves))
         # The gradient is not linear: one length for both.
-        length = min(1.0, length, dual_length)
+        length = _room(covariance, change, min(_reach(slacks, moves), _reach(duals, dual_moves)))
+        length = min(1.0, DAMPING * _room(dual, dual_change, length))
         if not length > SHORTEST:
             break
         covariance = covariance + length * change
@@ -693,7 +734,8 @@ def solve(task: Task, gap: float) -> Answer:
         duals = duals + length * dual_moves
         levels = levels + length * level_moves
         beside = beside + length * factors[n:]
-        point = evaluated(task, adjoint @ covariance @ every)
+        seen = adjoint @ covariance @ every
+        point = evaluated(task, seen)
     scale = point.value / (unit / point.value)
     lower, upper = np.empty(n_lit), np.empty(n_lit)
     for i in range(n_lit):
@@ -856,7 +898,7 @@ def _least_ceiling(cost: Complex, channels: Complex, noise: Real,
                         mu, inverse = ahead, fresh
                         break
                 length *= 0.6
-            if decrement < 0.3:
+            if decrement < CENTRED:
                 break
         if blocks * d / rate < BARRIER_GAP * (level - np.sum(mu * noise)):
             break
