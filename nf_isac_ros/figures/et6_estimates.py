@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.estimation import (
-    estimation_errors,
-    marginal_bounds,
-    matched_filter_errors,
-)
+from nf_isac_ros.core.estimation import estimation_errors, matched_filter_errors
 from nf_isac_ros.core.extended.build import build_extended_fisher
 from nf_isac_ros.figures.extended import (
     BENCHMARKS,
@@ -42,10 +38,9 @@ if TYPE_CHECKING:
 DESIGNS = (CRB_MIN, *BENCHMARKS)
 COLUMNS = ('draw', 'design', 'distance_m', 'direction_crb_rad2', 'direction_mse_rad2', 'trials')
 
-POSE_COLUMNS = ('estimator', 'distance_m', 'direction_crb_rad2', 'direction_marginal_rad2',
-                'direction_mse_rad2', 'trials')
+POSE_COLUMNS = ('estimator', 'distance_m', 'direction_crb_rad2', 'direction_mse_rad2', 'trials')
 # Estimators in (c): likelihood with the sections that the target has, and from a track that knows
-# neither pose nor sections, but how well it knows the pose.
+# neither pose nor sections.
 FILTER, KNOWING, TRACKING = 'matched-filter', 'likelihood', 'likelihood-from-track'
 ESTIMATORS = {
     FILTER: Look('matched filter', '#777777', 'v'),
@@ -107,8 +102,7 @@ def by_likelihood(parameters: Parameters, place: int) -> Table:
     """
     Errors at one distance, of beams that minimise the bound, by maximum likelihood as well.
 
-    Echoes have their delays, and the bounds are those of the exact geometry: that of the design,
-    and that with the reflections integrated out, with what the track knows where there is one.
+    Echoes have their delays, and the bound is that of the exact geometry.
     """
     p = parameters
     distance, users = float(p.grid[place]), channels(p, 0)
@@ -122,14 +116,11 @@ def by_likelihood(parameters: Parameters, place: int) -> Table:
                              ((None, TRACKING), np.array([p.track_range_m, angle, angle]))):
         drawn = estimation_errors(placed, placed.extended[0], beams(found), p.pose_trials,
                                   generator(p, 4, place), deviation, np.deg2rad(p.step_deg))
-        marginal = marginal_bounds(placed, placed.extended[0], beams(found),
-                                   generator(p, 5, place), deviation)
         for name, errors in zip(names, (drawn.matched_filter, drawn.likelihood[:, 1])):
             if name is not None:
                 parts.append(table(
                     estimator=name, distance_m=distance, trials=p.pose_trials,
                     direction_crb_rad2=drawn.bounds.direction,
-                    direction_marginal_rad2=marginal[1],
                     direction_mse_rad2=np.mean(errors ** 2)))
     return stacked(parts, POSE_COLUMNS)
 
@@ -145,11 +136,6 @@ def draw_estimators(axes: Axes, rows: Table, parameters: Parameters) -> None:
     found = where(rows, estimator=FILTER)
     axes.plot(found['distance_m'], found['direction_crb_rad2'], color='#000000', linestyle=':',
               label='bound')
-    for name, line in ((KNOWING, '--'), (TRACKING, '-.')):
-        known = where(rows, estimator=name)
-        axes.plot(known['distance_m'], known['direction_marginal_rad2'],
-                  color=ESTIMATORS[name].colour, linestyle=line,
-                  label='bound, reflections unknown' + (', track' if name == TRACKING else ''))
     finish(axes, 'distance of the target [m]', 'mean square error of the direction [rad²]',
            logarithmic='y')
 
