@@ -146,8 +146,8 @@ def test_the_ceiling_of_a_bound_is_one():
             seen = whole.columns.conj().T @ direction
             fisher = kernels.fisher_of(whole, np.outer(seen, seen.conj()))
             lit = np.abs(seen[whole.lit]) ** 2 * whole.gains
-            total += phase * 0.25 * (np.sum(squares * fisher)
-                                     + lit @ (evidence.lower - evidence.upper))
+            total += np.conj(phase) * 0.25 * (np.sum(squares * fisher)
+                                              + lit @ (evidence.lower - evidence.upper))
         return total
 
     eye = np.eye(d, dtype=complex)

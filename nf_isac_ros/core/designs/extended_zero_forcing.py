@@ -214,6 +214,9 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
     reached = kernels.evaluated(task, received @ received.conj().T).value
     if not reached * (1.0 - gap) <= answer.objective:
         return None
+    if ratio is not None:
+        # The bound is for what was asked for, not for the little more that the solver was told.
+        whole = whole._replace(ratio=ratio)
     evidence = kernels.tighten(
         whole._replace(columns=seen), channels, narrow.user_noise, narrow.sinr,
         answer._replace(covariance=frame @ answer.covariance @ frame.conj().T), LOOSE)
