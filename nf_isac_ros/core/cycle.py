@@ -10,16 +10,24 @@ import time
 
 import numpy as np
 
-from nf_isac_ros.core.arrays import AntennaArray, planar_elements
+from nf_isac_ros.core.arrays import AntennaArray, Pose, planar_elements
 from nf_isac_ros.core.beams import ReducedBeams
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
-from nf_isac_ros.core.designs import DESIGNS, Design, Outcome, Solve
+from nf_isac_ros.core.designs import DESIGNS, Design, Outcome, Solve, extended_zero_forcing
 from nf_isac_ros.core.designs.zero_forcing import ZeroForcing
 from nf_isac_ros.core.evaluation import evaluate
 from nf_isac_ros.core.exceptions import InfeasibleError, NfIsacError, SceneError, SolverError
 from nf_isac_ros.core.extended import sections
+from nf_isac_ros.core.extended.contour import Contour
 from nf_isac_ros.core.problem import Problem, build_problem
-from nf_isac_ros.core.scene import PointTarget, Radio, Scene, SensingNoise, User
+from nf_isac_ros.core.scene import (
+    ExtendedTarget,
+    PointTarget,
+    Radio,
+    Scene,
+    SensingNoise,
+    User,
+)
 from nf_isac_ros.core.solution import Quality, Solution
 from nf_isac_ros.core.solvers import interior_point
 
@@ -34,12 +42,12 @@ ZERO_FORCING, EXTENDED_ZERO_FORCING = 'zero-forcing', 'extended-zero-forcing'
 USERS_FIRST = 'users-first'
 PREVIOUS = 'previous-beams'
 # Designs that end early when the time is up.
-INTERRUPTED = ('crb-min', 'extended-crb-min', EXTENDED_ZERO_FORCING)
+INTERRUPTED = ('crb-min', 'extended-crb-min')
 # An early design with a wider gap than this is compared with the one that is always there in time;
 # for points that is zero forcing, which loses about two per cent.
 EARLY_GAP = 1e-2
-# Largest part of the budget that is kept back for what comes after the solver with extended
-# targets, whose iterations and certificates take milliseconds.
+# Largest part of the budget that is kept back for what comes after the solver in scenes with
+# points and extended targets, whose iterations and certificates take milliseconds.
 MAX_FINISH = 0.5
 # Time kept back for that [s], until it is known; the largest part of the budget that may be; and
 # the number of designs in a row that did without, after which none is kept back any more.
@@ -125,6 +133,10 @@ def warm_up() -> float:
         for _ in range(2):
             # The second time it has something to remember.
             cycle.step(scene)
+    body = ExtendedTarget('t', Contour((1.0,), (0.5,)), Pose(np.array([0.0, 2.0, 9.0])),
+                          sections=2, model='near-field')
+    DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(
+        replace(scene, targets=(), extended=(body,)))
     return time.perf_counter() - started
 
 
@@ -143,11 +155,10 @@ class DesignCycle:
 
     The rungs: the design that was asked for, which may end early; zero forcing; least power for
     the users and sensing in their null space; the previous beams, rescaled, if they are for the
-    same bodies and for a time that is no further away than `MAX_PREVIOUS_AGE`; no beams. With
-    extended targets zero forcing takes as long as the best design: it is no rung where there is a
-    deadline, and none beside point targets. If the
-    required SINRs cannot be met at all: the largest common scale of them. What a step falls back
-    to, and why, is in the solution.
+    same bodies and for a time that is no further away than `MAX_PREVIOUS_AGE`; no beams. Zero
+    forcing is no rung where there are points and extended targets. If the required SINRs cannot be
+    met at all: the largest common scale of them. What a step falls back to, and why, is in the
+    solution.
     """
 
     def __init__(self, settings: DesignSettings) -> None:
@@ -254,28 +265,29 @@ class DesignCycle:
         wanted = DESIGNS[self.settings.name]
         if wanted.needs_targets and not problem.scene.senses:
             wanted = DESIGNS['sinr-max']
-        rungs = [name for name in _lesser_designs(problem.scene, deadline)
-                 if problem.scene.senses and name != wanted.name]
+        rungs = [lesser for lesser in _lesser_designs(problem.scene, wanted)
+                 if problem.scene.senses and lesser.name != wanted.name]
         reason = ''
         if self._too_short(wanted, problem, deadline, now):
             reason = 'short-budget'
         else:
-            rungs.insert(0, wanted.name)
+            rungs.insert(0, wanted)
         while rungs:
-            name = rungs.pop(0)
+            rung = rungs.pop(0)
             try:
-                if name == wanted.name:
+                if rung is wanted:
                     return self._wanted(problem, wanted, deadline, now)
                 left = None if deadline is None else max(deadline - now(), 0.0)
-                solution, _ = self._run(problem, DESIGNS[name], left, now)
+                solution, _ = self._run(problem, rung, left, now)
                 return replace(solution, quality=Quality.FALLBACK, reason=reason)
             except SceneError:
                 raise
             except InfeasibleError as error:
-                reason, rungs = error.reason, [] if name == 'sinr-max' else ['sinr-max']
+                reason = error.reason
+                rungs = [] if rung.name == 'sinr-max' else [DESIGNS['sinr-max']]
             except Exception as error:
                 # A defect of a solver must not cost the users their beams.
-                reason = reason or _reason(error, name)
+                reason = reason or _reason(error, rung.name)
         try:
             previous = self._rescaled(problem)
         except Exception as error:
@@ -289,10 +301,9 @@ class DesignCycle:
         """Design as asked for; where it ended too early, the better of that and a quick one."""
         left = None if deadline is None else max(deadline - now(), 0.0)
         switching = design.name in INTERRUPTED and self.settings.deadline_fallback
-        if left is not None and problem.extended:
-            # A design that begins from nothing each time is worth little if it is cut short.
-            if design.remembering is not None:
-                left -= min(max(self._overruns, default=0.0), MAX_FINISH * left)
+        quick = _quick(problem.scene, design)
+        if left is not None and quick.name == USERS_FIRST:
+            left -= min(max(self._overruns, default=0.0), MAX_FINISH * left)
         elif left is not None and switching and self._done_without < DONE_WITHOUT:
             left -= min(self._reserve, MAX_RESERVE * left)
         started = now()
@@ -301,7 +312,7 @@ class DesignCycle:
             return solution
         took = now() - started
         self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(took)
-        if left is not None and problem.extended:
+        if left is not None and quick.name == USERS_FIRST:
             self._overruns.append(max(took - left, 0.0))
         if left is None or solution.gap <= max(self.settings.gap, EARLY_GAP):
             self._skipped, self._retry_after = 0, RETRY_AFTER
@@ -314,7 +325,6 @@ class DesignCycle:
         if not switching or problem.extended and solution.warm:
             # A start from the optimum of the scene before is better than what is quick.
             return solution
-        quick = DESIGNS[_quick(problem.scene)]
         try:
             lesser, _ = self._run(problem, replace(quick, objective=design.objective),
                                   max((deadline or 0.0) - now(), 0.0), now)
@@ -343,7 +353,7 @@ class DesignCycle:
                 or not self.settings.deadline_fallback):
             return False
         recent = self._recent.get(_size(problem))
-        reserve = 0.0 if problem.extended else self._reserve
+        reserve = 0.0 if _quick(problem.scene, design).name == USERS_FIRST else self._reserve
         if (recent is None or len(recent) < RECENT
                 or deadline - now() - reserve >= WORTHWHILE * min(recent)):
             return False
@@ -366,7 +376,7 @@ class DesignCycle:
         started = now()
         outcome = self._solver(design)(problem, self.settings.gap, budget)
         solution = _evaluated(problem, design, outcome, self.settings.gap, started, now)
-        if design.name == ZERO_FORCING:
+        if design.name in (ZERO_FORCING, EXTENDED_ZERO_FORCING):
             self._reserve = now() - started
         return solution, outcome
 
@@ -405,18 +415,20 @@ def _size(problem: Problem) -> tuple[int, int]:
     return len(problem.scene.targets) + len(problem.extended), len(problem.sinr)
 
 
-def _quick(scene: Scene) -> str:
-    """Name of the design that is always there in time."""
-    return USERS_FIRST if scene.extended else ZERO_FORCING
-
-
-def _lesser_designs(scene: Scene, deadline: float | None) -> tuple[str, ...]:
-    """Names of the designs to fall back to, the best one first."""
+def _quick(scene: Scene, wanted: Design) -> Design:
+    """Design that is always there in time, instead of another."""
     if not scene.extended:
-        return ZERO_FORCING, USERS_FIRST
-    if deadline is None and not scene.targets:
-        return EXTENDED_ZERO_FORCING, USERS_FIRST
-    return (USERS_FIRST,)
+        return DESIGNS[ZERO_FORCING]
+    if scene.targets:
+        return DESIGNS[USERS_FIRST]
+    alone = wanted.name.startswith('extended')
+    return DESIGNS[EXTENDED_ZERO_FORCING] if alone else extended_zero_forcing.FOR_CENTRES
+
+
+def _lesser_designs(scene: Scene, wanted: Design) -> tuple[Design, ...]:
+    """Designs to fall back to, the best one first."""
+    quick, last = _quick(scene, wanted), DESIGNS[USERS_FIRST]
+    return (quick,) if quick is last else (quick, last)
 
 
 def _reason(error: Exception, rung: str) -> str:

@@ -42,6 +42,11 @@ def scenes():
             extended=(ExtendedTarget(
                 'car', VEHICLE, Pose(np.array([1.0, 0.0, 6.0]), (0.5, 0.5, 0.5, 0.5)),
                 path_power=1e-9, model='near-field'),)),
+        'only extended': Scene(
+            known, known, radio(), users=(User('a', 3.0, -place + [0, 0, 3]),),
+            extended=(ExtendedTarget(
+                'car', VEHICLE, Pose(np.array([1.0, 0.0, 6.0]), (0.5, 0.5, 0.5, 0.5)),
+                path_power=1e-9),)),
         'user at target, known channel': Scene(
             known, known, radio(), (PointTarget('t', place),),
             (User('a', 3.0, place), User('b', 3.0, channel=np.exp(1j * np.arange(144.0)) * 1e-3))),
@@ -58,5 +63,8 @@ def test_nothing_is_compiled_after_the_warm_up(name, design):
     before = signatures()
     assert before['nf_isac_ros.core.propagation._wave']
     DesignCycle(DesignSettings(design)).step(scene)
+    if scene.extended and not scene.targets:
+        DesignCycle(DesignSettings('extended-zero-forcing')).step(scene)
+        DesignCycle(DesignSettings('extended-crb-min')).step(scene)
     propagation.responses(scene.transmit_array.positions, np.array([[0.0, 0.3, 2.0]]), 0.01)
     assert signatures() == before

@@ -14,7 +14,7 @@ from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.extended.extraction import data_beams
-from nf_isac_ros.core.extended.problem import LEAST_RATIO, extended_problem
+from nf_isac_ros.core.extended.problem import LEAST_RATIO, extended_problem, require_extended
 from nf_isac_ros.core.extended.restoration import restored
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.scene import BoundWeights
@@ -22,6 +22,7 @@ from nf_isac_ros.core.solution import TargetReport, UserReport
 from nf_isac_ros.core.solvers.clarabel_ import CompactPoint, solve_crb
 from nf_isac_ros.core.solvers.conic import InfeasibleProgramError
 from nf_isac_ros.core.solvers.interior_point import InteriorPoint, minimise_crb
+from nf_isac_ros.core.solvers.warm_start import Path
 from nf_isac_ros.core.starting_point import even_covariance
 
 Real = NDArray[np.float64]
@@ -78,11 +79,75 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     gives it, and its certificate bounds what any beams can reach, with a sensing stream or not.
 
     """
-    return with_relaxed_coverage(problem, lambda wanted: _solve(wanted, gap, budget))
+    return WarmStarted()(problem, gap, budget)
+
+
+class WarmStarted:
+    """The same, begun where the problem before ended, unless bodies have moved too far."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+
+    def __call__(self, problem: Problem, gap: float, budget: float | None = None) -> Outcome:
+        """Solve a problem; arguments, result and errors as for `solve`."""
+        require_extended(problem)
+        require_feasible(problem)
+        return with_relaxed_coverage(
+            problem, lambda ratio: self._solve(extended_problem(problem, ratio), gap, budget))
+
+    def _solve(self, problem: Problem, gap: float, budget: float | None) -> Outcome:
+        """Design with given coverage; in a larger subspace if the certificate wants it."""
+        deadline = None if budget is None else time.perf_counter() + budget
+        best: Outcome | None = None
+        lowest, bound = np.inf, 0.0
+        dimension = 0
+        usual = None if self._path is None else self._path.problem.dimension
+        for part in TRUNCATIONS:
+            narrow, basis = problem.truncated(
+                part * min(np.sqrt(gap), LARGEST_TRUNCATION), usual if part == 1.0 else None)
+            if narrow.dimension == dimension:
+                continue
+            dimension = narrow.dimension
+            share = SOLVER_SHARE if problem.scene.options.sensing_stream else DATA_SHARE
+            earlier = self._path if part == 1.0 and _alike(self._path, narrow) else None
+            point = _relaxed(narrow, share * gap, budget, earlier)
+            if part == 1.0:
+                self._path = point.path if isinstance(point, InteriorPoint) else None
+            bound = max(bound, best_bound(
+                problem, point, basis @ point.covariance @ basis.conj().T))
+            beams = _beams(narrow, point, bound / (1.0 - gap), deadline)
+            value = np.inf if beams is None else narrow.objective(beams.covariance)
+            if beams is not None and value < lowest:
+                lifted = ReducedBeams(basis @ beams.communication, basis @ beams.sensing)
+                warm = isinstance(point, InteriorPoint) and point.warm
+                best = Outcome(lifted, bound, point.iterations, warm, dimension)
+                lowest = value
+            # A larger subspace cannot mend what the beams lose on the relaxed optimum.
+            if budget is not None or narrow.objective(point.covariance) * (1.0 - gap) <= bound:
+                break
+        if best is None:
+            raise NoBeamsError('no feasible beams were found')
+        return replace(best, bound=bound)
+
+
+def _alike(path: Path | None, problem: Problem) -> bool:
+    """Whether a problem has as many further rows as that of a path."""
+    if path is None:
+        return False
+    before, now = path.problem.rows, problem.rows
+    if before is None or now is None:
+        return before is now
+    return before.levels.shape == now.levels.shape
+
+
+def require_feasible(problem: Problem) -> None:
+    """Raise InfeasibleError if no beams can meet the SINRs."""
+    if len(problem.sinr) and problem.max_common_sinr_scale_db < 0:
+        raise InfeasibleError(problem.max_common_sinr_scale_db)
 
 
 def with_relaxed_coverage(problem: Problem,
-                          method: Callable[[Problem], Outcome]) -> Outcome:
+                          method: Callable[[float | None], Outcome]) -> Outcome:
     """
     Run a method with the coverage that is asked for, or else with the next that is feasible.
 
@@ -90,22 +155,20 @@ def with_relaxed_coverage(problem: Problem,
     ----------
     problem : Problem
     method : callable
-        (problem of the extended targets, with its rows) -> Outcome; raises InfeasibleProgramError
-        or NoBeamsError if the coverage cannot be met.
+        (coverage ratio) -> Outcome; raises InfeasibleProgramError or NoBeamsError if that coverage
+        cannot be met.
 
     Raises
     ------
-    SceneError, InfeasibleError, SolverError
+    SceneError, SolverError
 
     """
-    if len(problem.sinr) and problem.max_common_sinr_scale_db < 0:
-        raise InfeasibleError(problem.max_common_sinr_scale_db)
     wanted = problem.scene.options.coverage_ratio
     ratio = None if wanted is None else max(wanted, LEAST_RATIO)
     reason = ''
     for _ in range(MAX_RELAXATIONS):
         try:
-            outcome = method(extended_problem(problem, ratio))
+            outcome = method(ratio)
         except (InfeasibleProgramError, NoBeamsError):
             if ratio is None:
                 raise
@@ -116,40 +179,11 @@ def with_relaxed_coverage(problem: Problem,
     raise SolverError(f'no coverage up to a ratio of {ratio:.3g} can be met')
 
 
-def _solve(problem: Problem, gap: float, budget: float | None) -> Outcome:
-    """Design with given coverage; in a larger subspace if the certificate wants it."""
-    deadline = None if budget is None else time.perf_counter() + budget
-    best: Outcome | None = None
-    lowest, bound = np.inf, 0.0
-    dimension = 0
-    for part in TRUNCATIONS:
-        narrow, basis = problem.truncated(part * min(np.sqrt(gap), LARGEST_TRUNCATION))
-        if narrow.dimension == dimension:
-            continue
-        dimension = narrow.dimension
-        share = SOLVER_SHARE if problem.scene.options.sensing_stream else DATA_SHARE
-        point = _relaxed(narrow, share * gap, budget)
-        bound = max(bound, best_bound(
-            problem, point, basis @ point.covariance @ basis.conj().T))
-        beams = _beams(narrow, point, bound / (1.0 - gap), deadline)
-        value = np.inf if beams is None else narrow.objective(beams.covariance)
-        if beams is not None and value < lowest:
-            lifted = ReducedBeams(basis @ beams.communication, basis @ beams.sensing)
-            best = Outcome(lifted, bound, point.iterations, subspace_dimension=dimension)
-            lowest = value
-        # A larger subspace cannot mend what the beams lose on the relaxed optimum.
-        if budget is not None or narrow.objective(point.covariance) * (1.0 - gap) <= bound:
-            break
-    if best is None:
-        raise NoBeamsError('no feasible beams were found')
-    return replace(best, bound=bound)
-
-
-def _relaxed(problem: Problem, gap: float,
-             budget: float | None) -> InteriorPoint | CompactPoint:
+def _relaxed(problem: Problem, gap: float, budget: float | None,
+             earlier: Path | None) -> InteriorPoint | CompactPoint:
     """Relaxed optimum: by our own solver, or by Clarabel, which can prove that there is none."""
     try:
-        return minimise_crb(problem, gap, budget)
+        return minimise_crb(problem, gap, budget, earlier=earlier)
     except SolverError:
         return solve_crb(problem, even_covariance(problem), gap, budget)
 
@@ -206,4 +240,4 @@ def _weighed(wanted: str | BoundWeights, report: TargetReport) -> float:
     return sum(weight * value for weight, value in zip(weights, values, strict=True) if weight)
 
 
-DESIGN = Design('extended-crb-min', True, True, solve, objective)
+DESIGN = Design('extended-crb-min', True, True, solve, objective, remembering=WarmStarted)

@@ -15,6 +15,7 @@ from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.designs.extended_crb_min import (
     NoBeamsError,
     objective,
+    require_feasible,
     with_relaxed_coverage,
 )
 from nf_isac_ros.core.designs.extended_zero_forcing import (
@@ -23,7 +24,11 @@ from nf_isac_ros.core.designs.extended_zero_forcing import (
     zero_forcing_space,
 )
 from nf_isac_ros.core.exceptions import SolverError, UnsuitableDesignError
-from nf_isac_ros.core.extended.problem import distinct_sections
+from nf_isac_ros.core.extended.problem import (
+    distinct_sections,
+    extended_problem,
+    require_extended,
+)
 from nf_isac_ros.core.extended.restoration import restored
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers.clarabel_blocks import BlockPoint, solve_blocks
@@ -126,6 +131,8 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
     replacement of the search is the design extended-zero-forcing.
 
     """
+    require_extended(problem)
+    require_feasible(problem)
     n_sections = sum(len(fisher.sections) for fisher in problem.extended)
     n_users = len(problem.sinr)
     if not n_users:
@@ -136,7 +143,8 @@ def solve(problem: Problem, gap: float, budget: float | None = None) -> Outcome:
             f'{n_sections} sections for each of {n_users} users make {n_sections ** n_users} '
             f'sets; must be at most {MAX_SETS}', 'too-many-sets')
     deadline = None if budget is None else time.perf_counter() + budget
-    return with_relaxed_coverage(problem, lambda wanted: _solve(wanted, gap, deadline))
+    return with_relaxed_coverage(
+        problem, lambda ratio: _solve(extended_problem(problem, ratio), gap, deadline))
 
 
 def _solve(problem: Problem, gap: float, deadline: float | None) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.plane import PlanarPose
 from nf_isac_ros.core.extended.sections import Sections
+from nf_isac_ros.core.fisher import jacobi_inverse
 from nf_isac_ros.core.scene import BoundWeights
 
 Real = NDArray[np.float64]
@@ -214,10 +215,13 @@ class ExtendedFisher:
 
     def bounds(self, fisher: Real) -> ExtendedBounds:
         """Cramér-Rao bounds of a Fisher matrix, shape (n, n)."""
+        whole = jacobi_inverse(fisher)
+        if whole is not None:
+            inverse = whole[:self.wanted, :self.wanted]
+            return ExtendedBounds(
+                self._reported_names, self._reported.T @ inverse @ self._reported)
         inverse = singular_inverse(self.effective(fisher))
-        shape = np.eye(self.wanted)[:, [name.startswith(SHAPE) for name in
-                                        self.names[:self.wanted]]]
-        reported = np.hstack([self.centre, self.report, shape])
+        reported = self._reported
         # Of what cannot be estimated nothing may be needed.
         known = np.isfinite(np.diag(inverse))
         finite = ~(reported[~known] != 0).any(axis=0)
@@ -225,9 +229,21 @@ class ExtendedFisher:
         np.fill_diagonal(out, np.inf)
         used = reported[np.ix_(known, finite)]
         out[np.ix_(finite, finite)] = used.T @ inverse[np.ix_(known, known)] @ used
+        return ExtendedBounds(self._reported_names, out)
+
+    @cached_property
+    def _reported_names(self) -> tuple[str, ...]:
+        """Of what has bounds."""
         names = ('x', 'y', 'z', 'range', 'direction', 'orientation')[:3 + self.report.shape[1]]
-        return ExtendedBounds(names + tuple(
-            name for name in self.names[:self.wanted] if name.startswith(SHAPE)), out)
+        return names + tuple(
+            name for name in self.names[:self.wanted] if name.startswith(SHAPE))
+
+    @cached_property
+    def _reported(self) -> Real:
+        """Derivatives of what has bounds by the wanted parameters."""
+        shape = np.eye(self.wanted)[:, [name.startswith(SHAPE) for name in
+                                        self.names[:self.wanted]]]
+        return np.hstack([self.centre, self.report, shape])
 
     def selection(self, objective: Literal['direction', 'centre'] | BoundWeights) -> Real:
         """
@@ -300,18 +316,71 @@ class ExtendedFisher:
         lost = (np.linalg.norm(vectors[:, ~kept].T @ wanted)
                 > _OUTSIDE * np.linalg.norm(wanted))
         if lost or selection[~known].any():
-            raise SceneError(
-                f'what is to be estimated of {self.target!r} cannot be with these arrays: no '
-                'covariance gives a finite bound', 'not-localisable', self.target)
+            self._refuse()
         turn = vectors[:, kept] / np.sqrt(values[kept])
         combine = np.zeros((len(self.names), turn.shape[1]))
         combine[known] = scale[:, None] * turn
+        return _spread(self._combined(combine)), combine.T @ selection
+
+    def sectioned(self, fisher: Real, selection: Real) -> tuple[Complex, Real]:
+        """
+        Rescale the nuisance parameters and recombine the others.
+
+        Like `conditioned`, but what only one section tells of is not mixed with anything: the
+        sections stay as sparse as they are.
+
+        Parameters
+        ----------
+        fisher : ndarray, shape (n, n)
+            At a covariance of full rank, such as the isotropic one.
+        selection : ndarray, shape (n, w)
+            E.
+
+        Returns
+        -------
+        blocks : ndarray, shape (K, m, r, c)
+            m <= n.
+        selection : ndarray, shape (m, w)
+            E for them.
+
+        Raises
+        ------
+        SceneError
+            'not-localisable': a wanted quantity cannot be estimated.
+
+        """
+        w = self.wanted
+        known = np.diag(fisher) > 0
+        scale = np.where(known, 1.0 / np.sqrt(np.where(known, np.diag(fisher), 1.0)), 0.0)
+        alone = np.zeros((w, w))
+        seen = known[:w]
+        alone[np.ix_(seen, seen)] = self.effective(fisher * scale * scale[:, None])[
+            np.ix_(seen, seen)]
+        values, vectors = np.linalg.eigh(alone)
+        kept = values > SINGULAR
+        scaled = selection[:w] * scale[:w, None]
+        lost = np.linalg.norm(vectors[:, ~kept].T @ scaled) > _OUTSIDE * np.linalg.norm(scaled)
+        if lost or selection[:w][~seen].any():
+            self._refuse()
+        turn = vectors[:, kept] / np.sqrt(values[kept])
+        others = np.flatnonzero(known[w:]) + w
+        combine = np.zeros((len(self.names), turn.shape[1] + len(others)))
+        combine[:w, :turn.shape[1]] = scale[:w, None] * turn
+        combine[others, turn.shape[1] + np.arange(len(others))] = scale[others]
+        return self._combined(combine), combine.T @ selection
+
+    def _refuse(self) -> NoReturn:
+        raise SceneError(
+            f'what is to be estimated of {self.target!r} cannot be with these arrays: no '
+            'covariance gives a finite bound', 'not-localisable', self.target)
+
+    def _combined(self, combine: Real) -> Complex:
+        """Blocks of recombined parameters, (K, m, r, c), for a matrix of shape (n, m)."""
         # Section by section, and as real numbers: the combination is real.
         k, _, r, c = self.blocks.shape
         mixed = np.ascontiguousarray(combine.T) @ self.blocks.view(float).reshape(
             k, len(combine), -1)
-        blocks = mixed.view(complex).reshape(k, -1, r, c)
-        return _spread(blocks), combine.T @ selection
+        return mixed.view(complex).reshape(k, -1, r, c)
 
 
 def _spread(blocks: Complex) -> Complex:

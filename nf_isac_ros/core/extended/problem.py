@@ -51,6 +51,20 @@ def extended_problem(problem: Problem, coverage_ratio: float | None) -> Problem:
     (P29) of the extended-target paper; the scalar form tau <= P_k <= eta tau of the coverage.
 
     """
+    require_extended(problem)
+    scene = problem.scene
+    blocks = []
+    for target, fisher, coordinates in zip(
+            scene.extended, problem.extended, problem.extended_coordinates, strict=True):
+        block, selection = conditioned_block(fisher, coordinates, scene.options.objective)
+        blocks.append((block, selection * np.sqrt(target.weight)))
+    information, selection = joined(blocks)
+    return replace(problem, fisher=information, selection=selection,
+                   rows=None if coverage_ratio is None else coverage_rows(problem, coverage_ratio))
+
+
+def require_extended(problem: Problem) -> None:
+    """Raise UnsuitableDesignError unless all targets are extended, and there are some."""
     scene = problem.scene
     if not scene.extended:
         raise UnsuitableDesignError(
@@ -60,14 +74,6 @@ def extended_problem(problem: Problem, coverage_ratio: float | None) -> Problem:
         raise UnsuitableDesignError(
             f'targets: {[target.id for target in scene.targets]} are points; must be extended for '
             'this design; crb-min takes both', 'mixed-targets')
-    blocks = []
-    for target, fisher, coordinates in zip(
-            scene.extended, problem.extended, problem.extended_coordinates, strict=True):
-        block, selection = conditioned_block(fisher, coordinates, scene.options.objective)
-        blocks.append((block, selection * np.sqrt(target.weight)))
-    information, selection = joined(blocks)
-    return replace(problem, fisher=information, selection=selection,
-                   rows=None if coverage_ratio is None else coverage_rows(problem, coverage_ratio))
 
 
 def coverage_rows(problem: Problem, ratio: float) -> Rows | None:
@@ -112,17 +118,33 @@ def distinct_sections(problem: Problem) -> list[Complex]:
         In units that give the sections of a target a mean square norm of one.
 
     """
+    return [(coordinates * np.sqrt(unit))[:, kept] for coordinates, (kept, unit) in zip(
+        problem.extended_coordinates, sections_apart(problem), strict=True)]
+
+
+def sections_apart(problem: Problem) -> list[tuple[list[int], float]]:
+    """
+    Which sections of each extended target are not lit alike.
+
+    Returns
+    -------
+    list of (list of int, float)
+        Their numbers, and one over the mean square norm of the responses of all of them.
+
+    """
     out = []
     for fisher, coordinates in zip(problem.extended, problem.extended_coordinates, strict=True):
         seen = coordinates[:, :len(fisher.sections)]
-        seen = seen / np.sqrt(np.mean(np.linalg.norm(seen, axis=0) ** 2))
+        # |a - b e^{j phase}|^2 at the phase that brings them closest.
+        gram = np.abs(seen.conj().T @ seen)
+        squares = np.diag(gram)
+        mean = float(squares.mean())
+        alike = squares + squares[:, None] - 2.0 * gram <= SAME_POINT ** 2 * mean
         kept: list[int] = []
-        for k in range(seen.shape[1]):
-            turned = [np.exp(1j * np.angle(np.vdot(seen[:, i], seen[:, k]))) for i in kept]
-            if all(np.linalg.norm(seen[:, k] - phase * seen[:, i]) > SAME_POINT
-                   for i, phase in zip(kept, turned, strict=True)):
+        for k, similar in enumerate(alike):
+            if not similar[kept].any():
                 kept.append(k)
-        out.append(seen[:, kept])
+        out.append((kept, 1.0 / mean))
     return out
 
 

@@ -174,7 +174,7 @@ class Evidence(NamedTuple):
     prices: Real
 
 
-class _Evaluation(NamedTuple):
+class Evaluation(NamedTuple):
     """Objective f, F^-1 E, and L^-1 of the Fisher matrix L L^T; infinite f if it is singular."""
 
     value: float
@@ -260,7 +260,7 @@ def _cost(task: Task, weights: Real) -> Complex:
 
 
 @compiled
-def _evaluate(fisher: Real, selection: Real) -> _Evaluation:
+def evaluate(fisher: Real, selection: Real) -> Evaluation:
     n = len(fisher)
     low, scale = np.empty((n, n)), np.empty(n)
     for i in range(n):
@@ -269,10 +269,10 @@ def _evaluate(fisher: Real, selection: Real) -> _Evaluation:
         for j in range(i + 1):
             low[i, j] = fisher[i, j] * scale[i] * scale[j]
     if not cholesky(low) >= SINGULAR:
-        return _Evaluation(np.inf, np.zeros_like(selection), np.zeros((n, n)))
+        return Evaluation(np.inf, np.zeros_like(selection), np.zeros((n, n)))
     inverse = triangular_inverse(low) * scale
     target = inverse @ selection
-    return _Evaluation(np.sum(target ** 2), inverse.T @ target, inverse)
+    return Evaluation(np.sum(target ** 2), inverse.T @ target, inverse)
 
 
 @compiled
@@ -315,7 +315,7 @@ def first_beams(task: Task) -> Beams:
     fishers = np.empty((n, 5 * len(task.reflections), 5 * len(task.reflections)))
     _fishers(task, directions, 0, n, fishers)
     for _ in range(SPREAD_STEPS):
-        point = _evaluate(_mixed(powers, fishers), task.selection)
+        point = evaluate(_mixed(powers, fishers), task.selection)
         if not np.isfinite(point.value):
             break
         for i in range(n):
@@ -532,7 +532,7 @@ def build_model(task: Task, beams: Beams) -> Model:
     fishers = np.empty((n, n_parameters, n_parameters))
     _fishers(task, directions, 0, 2 * n_users, fishers)
     _fishers(task, directions, start, first_fresh, fishers)
-    point = _evaluate(_mixed(powers, fishers), task.selection)
+    point = evaluate(_mixed(powers, fishers), task.selection)
     cost = _cost(task, point.weights)
     uses, vectors = np.linalg.eigh(np.ascontiguousarray(cost[n_users:, n_users:]))
     directions[n_users:, first_fresh:] = vectors[:, free - fresh:]
@@ -566,7 +566,7 @@ def build_model(task: Task, beams: Beams) -> Model:
 
 
 @compiled
-def _expand(fishers: Real, point: _Evaluation, gradient: Real, hessian: Real) -> None:
+def _expand(fishers: Real, point: Evaluation, gradient: Real, hessian: Real) -> None:
     """Gradient and Hessian of -f_0 / f by the powers, f_0 = f."""
     n, n_parameters = fishers.shape[0], fishers.shape[1]
     n_position = point.weights.shape[1]
@@ -606,11 +606,11 @@ def _step(task: Task, model: Model, proposed: Real) -> tuple[Real, float]:
     _make_feasible(task.least, model.gains, n_users, 3, present)
     goal = np.maximum(proposed, 0.0)
     _make_feasible(task.least, model.gains, n_users, 3, goal)
-    best = _evaluate(_mixed(present, model.fishers), task.selection).value
+    best = evaluate(_mixed(present, model.fishers), task.selection).value
     length = 1.0
     while length >= SHORTEST:
         powers = (1.0 - length) * present + length * goal
-        value = _evaluate(_mixed(powers, model.fishers), task.selection).value
+        value = evaluate(_mixed(powers, model.fishers), task.selection).value
         if value < best:
             return powers, value
         length *= 0.5
@@ -703,7 +703,7 @@ def carried_covariance(carry: Complex, covariance: Complex, beams: Beams,
 
 
 @compiled
-def _point(task: Task, covariance: Complex) -> _Evaluation:
+def _point(task: Task, covariance: Complex) -> Evaluation:
     """Evaluate at any covariance."""
     gram = np.conj(task.transmit.T) @ covariance @ task.transmit
     rows, columns, values = _selectors(task)
@@ -719,7 +719,7 @@ def _point(task: Task, covariance: Complex) -> _Evaluation:
                               * gram[columns[j, q], columns[i, p]]).real
             fisher[i, j] = total
             fisher[j, i] = total
-    return _evaluate(fisher, task.selection)
+    return evaluate(fisher, task.selection)
 
 
 @compiled

@@ -1,0 +1,995 @@
+"""
+Compiled kernels of zero forcing for extended targets; docs/extended_designs.md has the formulas.
+
+Coordinates are those of [F N], F the unit pseudo-inverse beams of the users and N an orthonormal
+basis of what no user hears: a covariance is S = [F N] M [F N]^H with a diagonal upper left block
+of M.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.compiled import compiled_step
+from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
+from nf_isac_ros.core.solvers.zero_forcing_kernels import evaluate
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Indices = NDArray[np.int64]
+
+MAX_ITERATIONS = 40
+# Starting point: shares of what the users leave that go to them, and to the null space; share of
+# the latter that is spread evenly; gap in units of the objective there.
+USER_SHARE, SENSING_SHARE, EVEN_SHARE = 0.1, 0.8, 0.3
+INITIAL_GAP = 2.0
+# Slack that a limit of the coverage which is not met is taken to have, over the mean of what
+# sections receive.
+ASSUMED_SLACK = 0.3
+# How far to go towards the boundary.
+DAMPING = 0.97
+# Steps shorter than this lead nowhere; how exactly their largest length is found, in halvings.
+SHORTEST = 1e-4
+BISECTIONS = 5
+# The barrier of the bound: how much less it counts each time, up to how many steps of Newton's
+# method in between and how close they come (square of the decrement), what it leaves in the end,
+# and the share of its covariance that V are made from next.
+BARRIER_FALL, CENTRING_STEPS, CENTRED, BARRIER_GAP = 0.2, 2, 2.0, 5e-4
+FRESH_SHARE = 0.3
+# Shares by which the ceiling is raised until it is one in the whole space.
+RAISES = (1e-9, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+# By how much the coverage may be missed at the end, relative to the level; it is asked for with
+# more than that to spare.
+UNMET = 1e-5
+
+
+class Task(NamedTuple):
+    """
+    A problem as the kernels take it.
+
+    S sections of T targets, each seen through r columns, with l parameters that it tells of.
+
+    Attributes
+    ----------
+    columns : ndarray, shape (m, S r)
+        Section by section, [F N]^H times the columns.
+    pairs : ndarray, shape (S, l, l, r, r)
+        Hermitian H_ab: section s adds tr(H_ab T_s^H M T_s) to F_ab.
+    places : ndarray, shape (S, l)
+        Which parameters those are.
+    forms : ndarray, shape (S, l, w)
+        Where the entry of F V for a parameter and a column of E stands among the n_forms that can
+        differ from zero; -1: nowhere.
+    n_forms : int
+    spans, chosen : ndarray, shape (T + 1,)
+        Where parameters and columns of E of a target begin.
+    selection : ndarray, shape (n, w)
+        E.
+    metric : ndarray, shape (m, m)
+        [F N]^H [F N].
+    least : ndarray, shape (U,)
+        Power that each of F needs.
+    lit : ndarray, shape (L,)
+        Which columns are to be lit evenly.
+    gains : ndarray, shape (L,)
+        In which unit.
+    owners : ndarray, shape (L,)
+        Of which target, among those with a coverage.
+    ratio : float
+        Largest over smallest of these.
+
+    """
+
+    columns: Complex
+    pairs: Complex
+    places: Indices
+    forms: Indices
+    n_forms: int
+    spans: Indices
+    chosen: Indices
+    selection: Real
+    metric: Complex
+    least: Real
+    lit: Indices
+    gains: Real
+    owners: Indices
+    ratio: float
+
+
+class Answer(NamedTuple):
+    """
+    Where the method ended.
+
+    Attributes
+    ----------
+    covariance : ndarray, shape (m, m)
+        M; its upper left block is diagonal but for rounding.
+    weights : ndarray, shape (n, w)
+        F^-1 E there.
+    lower, upper : ndarray, shape (L,)
+        Multipliers of the coverage, over the objective.
+    objective : float
+        f.
+    gap : float
+        Relative, of zero forcing itself.
+    iterations : int
+
+    """
+
+    covariance: Complex
+    weights: Real
+    lower: Real
+    upper: Real
+    objective: float
+    gap: float
+    iterations: int
+
+
+@compiled_step
+def fisher_of(task: Task, gram: Complex) -> Real:
+    """Fisher matrix for columns^H M columns = gram, of which only the sections' blocks count."""
+    n_sections, n_local = task.places.shape
+    r = task.pairs.shape[3]
+    n = len(task.selection)
+    out = np.zeros((n, n))
+    for s in range(n_sections):
+        for a in range(n_local):
+            for b in range(n_local):
+                total = 0.0
+                for i in range(r):
+                    for j in range(r):
+                        total += (task.pairs[s, a, b, i, j] * gram[s * r + j, s * r + i]).real
+                out[task.places[s, a], task.places[s, b]] += total
+    return out
+
+
+class _Point(NamedTuple):
+    """Objective f, V = F^-1 E and F^-1; an infinite f if F is singular."""
+
+    value: float
+    weights: Real
+    inverse: Real
+
+
+@compiled_step
+def evaluated(task: Task, gram: Complex) -> _Point:
+    """Evaluate target by target: F has a block for each."""
+    fisher = fisher_of(task, gram)
+    value = 0.0
+    weights = np.zeros_like(task.selection)
+    inverse = np.zeros_like(fisher)
+    for t in range(len(task.spans) - 1):
+        a, b = task.spans[t], task.spans[t + 1]
+        c, d = task.chosen[t], task.chosen[t + 1]
+        point = evaluate(np.ascontiguousarray(fisher[a:b, a:b]),
+                         np.ascontiguousarray(task.selection[a:b, c:d]))
+        value += point.value
+        weights[a:b, c:d] = point.weights
+        inverse[a:b, a:b] = point.low_inverse.T @ point.low_inverse
+    return _Point(value, weights, inverse)
+
+
+@compiled_step
+def cost_blocks(task: Task, weights: Real) -> Complex:
+    """Blocks B_s, (S, r, r), of C = sum_s T_s B_s T_s^H with <C, M> = tr(V^T F V)."""
+    n_sections, n_local = task.places.shape
+    r = task.pairs.shape[3]
+    squares = weights @ weights.T
+    out = np.zeros((n_sections, r, r), dtype=np.complex128)
+    for s in range(n_sections):
+        for a in range(n_local):
+            for b in range(n_local):
+                out[s] += squares[task.places[s, a], task.places[s, b]] * task.pairs[s, a, b]
+    return out
+
+
+@compiled_step
+def spread(columns: Complex, blocks: Complex) -> Complex:
+    """Matrix sum_s T_s B_s T_s^H."""
+    r = blocks.shape[1]
+    mixed = np.empty_like(columns)
+    for s in range(len(blocks)):
+        mixed[:, s * r:(s + 1) * r] = (
+            np.ascontiguousarray(columns[:, s * r:(s + 1) * r]) @ blocks[s])
+    out = mixed @ np.conj(columns.T)
+    return 0.5 * (out + np.conj(out.T))
+
+
+@compiled_step
+def _form_blocks(task: Task, weights: Real) -> Complex:
+    """Blocks R of the forms D -> [F(D) V]_aw = sum_s tr(R_saw T_s^H D T_s), (S, l, w, r, r)."""
+    n_sections, n_local = task.places.shape
+    r, w = task.pairs.shape[3], weights.shape[1]
+    out = np.zeros((n_sections, n_local, w, r, r), dtype=np.complex128)
+    for s in range(n_sections):
+        for a in range(n_local):
+            for b in range(n_local):
+                for k in range(w):
+                    factor = weights[task.places[s, b], k]
+                    if factor != 0.0:
+                        out[s, a, k] += factor * task.pairs[s, a, b]
+    return out
+
+
+@compiled_step
+def _measured(task: Task, forms: Complex, seen: Complex, matrix: Complex) -> Real:
+    """
+    All functionals of the Hermitian part of a matrix X.
+
+    Parameters
+    ----------
+    forms : ndarray, shape (S, l, w, r, r)
+    seen : ndarray, shape (q, q)
+        A^H X A, A = [columns, e_1 .. e_U].
+    matrix : ndarray, shape (m, m)
+        X.
+
+    Returns
+    -------
+    ndarray
+        Forms, illuminations, powers of the users, power, and the real and imaginary parts of what
+        stands beside the diagonal of the users' block.
+
+    """
+    n_users, n_lit, n_forms = len(task.least), len(task.lit), task.n_forms
+    first = task.columns.shape[1]
+    out = np.zeros(n_forms + n_lit + n_users + 1 + n_users * (n_users - 1))
+    n_sections, n_local, w, r, _ = forms.shape
+    for s in range(n_sections):
+        for a in range(n_local):
+            for k in range(w):
+                place = task.forms[s, a, k]
+                if place < 0:
+                    continue
+                total = 0.0
+                for i in range(r):
+                    for j in range(r):
+                        total += (forms[s, a, k, i, j] * seen[s * r + j, s * r + i]).real
+                out[place] += total
+    for i in range(n_lit):
+        out[n_forms + i] = task.gains[i] * seen[task.lit[i], task.lit[i]].real
+    at = n_forms + n_lit
+    for u in range(n_users):
+        out[at + u] = seen[first + u, first + u].real
+    at += n_users
+    out[at] = np.sum((np.conj(task.metric) * matrix).real)
+    at += 1
+    for u in range(n_users):
+        for v in range(u):
+            both = 0.5 * (seen[first + u, first + v] + np.conj(seen[first + v, first + u]))
+            out[at], out[at + 1] = both.real, both.imag
+            at += 2
+    return out
+
+
+@compiled_step
+def _assembled(task: Task, forms: Complex, factors: Real) -> Complex:
+    """Matrix of a sum of the functionals."""
+    n_users, n_lit, n_forms = len(task.least), len(task.lit), task.n_forms
+    n_sections, n_local, w, r, _ = forms.shape
+    blocks = np.zeros((n_sections, r, r), dtype=np.complex128)
+    for s in range(n_sections):
+        for a in range(n_local):
+            for k in range(w):
+                place = task.forms[s, a, k]
+                if place >= 0:
+                    blocks[s] += factors[place] * forms[s, a, k]
+    for i in range(n_lit):
+        s, j = task.lit[i] // r, task.lit[i] % r
+        blocks[s, j, j] += factors[n_forms + i] * task.gains[i]
+    out = spread(task.columns, blocks)
+    at = n_forms + n_lit
+    for u in range(n_users):
+        out[u, u] += factors[at + u]
+    at += n_users
+    out += factors[at] * task.metric
+    at += 1
+    for u in range(n_users):
+        for v in range(u):
+            value = 0.5 * (factors[at] + 1j * factors[at + 1])
+            out[u, v] += value
+            out[v, u] += np.conj(value)
+            at += 2
+    return out
+
+
+@compiled_step
+def _gram(task: Task, forms: Complex, left: Complex, right: Complex, by_power: Real) -> Real:
+    """
+    Re tr(A_i M A_j Z^-1) for all functionals A_i.
+
+    Parameters
+    ----------
+    left, right : ndarray, shape (q, q)
+        A^H M A and A^H Z^-1 A.
+    by_power : ndarray
+        `_measured` of M K Z^-1, K the metric.
+
+    """
+    n_users, n_lit, n_forms = len(task.least), len(task.lit), task.n_forms
+    n_sections, n_local, w, r, _ = forms.shape
+    first = task.columns.shape[1]
+    n = len(by_power)
+    out = np.zeros((n, n))
+    n_vectors = n_lit + n_users
+    vectors = np.empty(n_vectors, dtype=np.int64)
+    gains = np.ones(n_vectors)
+    for i in range(n_lit):
+        vectors[i], gains[i] = task.lit[i], task.gains[i]
+    for u in range(n_users):
+        vectors[n_lit + u] = first + u
+    beside = n_forms + n_vectors + 1
+
+    half = np.empty((left.shape[0], r), dtype=np.complex128)
+    block = np.empty((r, r), dtype=np.complex128)
+    for s in range(n_sections):
+        for a in range(n_local):
+            for k in range(w):
+                place = task.forms[s, a, k]
+                if place < 0:
+                    continue
+                for p in range(len(half)):
+                    for j in range(r):
+                        total = 0.0j
+                        for i in range(r):
+                            total += left[p, s * r + i] * forms[s, a, k, i, j]
+                        half[p, j] = total
+                for t in range(s + 1):
+                    for i in range(r):
+                        for j in range(r):
+                            entry = 0.0j
+                            for h in range(r):
+                                entry += half[t * r + i, h] * right[s * r + h, t * r + j]
+                            block[j, i] = entry
+                    for b in range(n_local):
+                        for c in range(w):
+                            other = task.forms[t, b, c]
+                            if other < 0:
+                                continue
+                            both = 0.0
+                            for i in range(r):
+                                for j in range(r):
+                                    both += (forms[t, b, c, i, j].real * block[i, j].real
+                                             - forms[t, b, c, i, j].imag * block[i, j].imag)
+                            out[other, place] += both
+                            if t != s:
+                                out[place, other] += both
+                for i in range(n_vectors):
+                    entry = 0.0j
+                    for h in range(r):
+                        entry += half[vectors[i], h] * right[s * r + h, vectors[i]]
+                    out[n_forms + i, place] += gains[i] * entry.real
+                at = beside
+                for u in range(n_users):
+                    for v in range(u):
+                        entry = 0.0j
+                        for h in range(r):
+                            entry += (half[first + u, h] * right[s * r + h, first + v]
+                                      + np.conj(half[first + v, h] * right[s * r + h, first + u]))
+                        out[at, place] += 0.5 * entry.real
+                        out[at + 1, place] += 0.5 * entry.imag
+                        at += 2
+    for i in range(n_vectors):
+        for j in range(n_vectors):
+            both = left[vectors[i], vectors[j]] * right[vectors[j], vectors[i]]
+            out[n_forms + i, n_forms + j] = gains[i] * gains[j] * both.real
+        at = beside
+        for u in range(n_users):
+            for v in range(u):
+                entry = 0.5 * gains[i] * (
+                    left[first + u, vectors[i]] * right[vectors[i], first + v]
+                    + right[first + u, vectors[i]] * left[vectors[i], first + v])
+                out[at, n_forms + i], out[at + 1, n_forms + i] = entry.real, entry.imag
+                at += 2
+    at = beside
+    for u in range(n_users):
+        for v in range(u):
+            other = beside
+            for x in range(n_users):
+                for y in range(x):
+                    # M (E_xy / 2 + its conjugate) Z^-1, and the same with i E_xy.
+                    straight = 0.25 * (left[first + u, first + x] * right[first + y, first + v]
+                                       + right[first + u, first + x] * left[first + y, first + v])
+                    crossed = 0.25 * (left[first + u, first + y] * right[first + x, first + v]
+                                      + right[first + u, first + y] * left[first + x, first + v])
+                    real, imaginary = straight + crossed, 1j * (straight - crossed)
+                    out[at, other], out[at + 1, other] = real.real, real.imag
+                    out[at, other + 1], out[at + 1, other + 1] = imaginary.real, imaginary.imag
+                    other += 2
+            at += 2
+    # The rest by symmetry.
+    for i in range(n_forms, n):
+        for j in range(n_forms if i < beside else beside - 1):
+            out[j, i] = out[i, j]
+    out[:, beside - 1] = by_power
+    out[beside - 1, :] = by_power
+    return out
+
+
+@compiled_step
+def _positive(matrix: Complex, change: Complex, length: float) -> bool:
+    """Whether matrix + length change is positive definite."""
+    moved = np.empty_like(matrix)
+    for i in range(len(matrix)):
+        for j in range(i + 1):
+            moved[i, j] = matrix[i, j] + length * change[i, j]
+    return cholesky(moved) > 0.0
+
+
+@compiled_step
+def _room(matrix: Complex, change: Complex, limit: float) -> float:
+    """About the largest t, at most the limit, with matrix + t change > 0."""
+    # Matrices of ten or twenty rows are factored faster than their eigenvalues are found.
+    low, high = 0.0, limit
+    length = limit
+    while not _positive(matrix, change, length):
+        high = length
+        length *= 0.5
+        if length < SHORTEST:
+            return 0.0
+    low = length
+    if low < limit:
+        for _ in range(BISECTIONS):
+            length = 0.5 * (low + high)
+            if _positive(matrix, change, length):
+                low = length
+            else:
+                high = length
+    return low
+
+
+@compiled_step
+def _inverted(matrix: Complex) -> Complex:
+    """Inverse of a positive definite matrix."""
+    low = matrix.copy()
+    cholesky(low)
+    root = triangular_inverse(low)
+    out = np.conj(root.T) @ root
+    return 0.5 * (out + np.conj(out.T))
+
+
+@compiled_step
+def _reach(values: Real, changes: Real) -> float:
+    """Largest t, up to a little beyond 1, with values + t changes >= 0."""
+    out = 1.0 / DAMPING
+    for i in range(len(values)):
+        if changes[i] < 0.0:
+            out = min(out, -values[i] / changes[i])
+    return out
+
+
+class _State(NamedTuple):
+    """Primal and dual variables; slacks are those of the coverage (twice), users and power."""
+
+    covariance: Complex
+    dual: Complex
+    slacks: Real
+    slacks_dual: Real
+    levels: Real
+    beside: Real
+
+
+@compiled_step
+def _first(task: Task) -> _State:
+    """Point inside everything but the coverage."""
+    m, n_users, n_lit = len(task.columns), len(task.least), len(task.lit)
+    left = max(1.0 - np.sum(task.least), 0.0)
+    covariance = np.zeros((m, m), dtype=np.complex128)
+    for u in range(n_users):
+        covariance[u, u] = task.least[u] + USER_SHARE * left / n_users
+    free = m - n_users
+    seen = np.ascontiguousarray(task.columns[n_users:])
+    inner = np.zeros((free, free), dtype=np.complex128)
+    for i in range(seen.shape[1]):
+        size = np.sum(np.abs(seen[:, i]) ** 2)
+        if size > 0.0:
+            inner += np.outer(seen[:, i], np.conj(seen[:, i])) / size
+    total = np.trace(inner).real
+    if total > 0.0:
+        inner *= (1.0 - EVEN_SHARE) / total
+    for i in range(free):
+        inner[i, i] += EVEN_SHARE / free
+    covariance[n_users:, n_users:] = SENSING_SHARE * left * inner
+
+    n_targets = 0
+    for i in range(n_lit):
+        n_targets = max(n_targets, task.owners[i] + 1)
+    slacks = np.empty(2 * n_lit + n_users + 1)
+    received = np.empty(n_lit)
+    for i in range(n_lit):
+        column = np.ascontiguousarray(task.columns[:, task.lit[i]])
+        received[i] = task.gains[i] * np.sum(np.conj(column) * (covariance @ column)).real
+    levels = np.zeros(n_targets)
+    for t in range(n_targets):
+        low, high = np.inf, 0.0
+        for i in range(n_lit):
+            if task.owners[i] == t:
+                low, high = min(low, received[i]), max(high, received[i])
+        levels[t] = np.sqrt(low * high / task.ratio)
+    mean = np.mean(received) if n_lit else 0.0
+    for i in range(n_lit):
+        level = levels[task.owners[i]]
+        slacks[2 * i], slacks[2 * i + 1] = received[i] - level, task.ratio * level - received[i]
+    for i in range(2 * n_lit):
+        if slacks[i] <= 0.05 * mean:
+            slacks[i] = ASSUMED_SLACK * mean
+    for u in range(n_users):
+        slacks[2 * n_lit + u] = covariance[u, u].real - task.least[u]
+    slacks[-1] = 1.0 - np.sum((np.conj(task.metric) * covariance).real)
+    gap = INITIAL_GAP / (m + len(slacks))
+    return _State(covariance, gap * _inverted(covariance), slacks, gap / slacks, levels,
+                  np.zeros(n_users * (n_users - 1)))
+
+
+@compiled_step
+def _weighted(task: Task, point: _Point, rate: float, slacks: Real, duals: Real) -> Real:
+    """Curvature of the objective and of the barriers by the functionals, but the last ones."""
+    n_users, n_lit, n_forms = len(task.least), len(task.lit), task.n_forms
+    n = n_forms + n_lit + n_users + 1
+    out = np.zeros((n, n))
+    n_sections, n_local, w = task.forms.shape
+    owner = np.zeros((n_forms, 2), dtype=np.int64)
+    for s in range(n_sections):
+        for a in range(n_local):
+            for k in range(w):
+                if task.forms[s, a, k] >= 0:
+                    owner[task.forms[s, a, k], 0] = task.places[s, a]
+                    owner[task.forms[s, a, k], 1] = k
+    scale = 2.0 * rate / point.value
+    for i in range(n_forms):
+        a, k = owner[i, 0], owner[i, 1]
+        for j in range(n_forms):
+            b, h = owner[j, 0], owner[j, 1]
+            value = -point.weights[a, k] * point.weights[b, h] / point.value
+            if k == h:
+                value += point.inverse[a, b]
+            out[i, j] = scale * value
+    ratios = duals / slacks
+    for i in range(n_lit):
+        out[n_forms + i, n_forms + i] = ratios[2 * i] + ratios[2 * i + 1]
+    for u in range(n_users + 1):
+        at = n_forms + n_lit + u
+        out[at, at] = ratios[2 * n_lit + u]
+    return out
+
+
+@compiled_step
+def solve(task: Task, gap: float) -> Answer:
+    """
+    Minimise tr(E^T F^-1 E) over the beams that no other user hears.
+
+    Parameters
+    ----------
+    task : Task
+    gap : float
+        Relative, to aim for.
+
+    Notes
+    -----
+    Primal-dual predictor-corrector method for (29) of the extended-target paper, restored, on
+    -f_0 / f, with the direction of Helmberg, Kojima and Monteiro. All that enters are a few
+    functionals of M: entries of F V, illuminations, powers, and what has to be zero. Their Gram
+    matrix needs no product of matrices of the order of M for each of them.
+
+    """
+    n_users, n_lit, n_forms = len(task.least), len(task.lit), task.n_forms
+    m, first = task.columns.shape
+    n = n_forms + n_lit + n_users + 1
+    every = np.zeros((m, first + n_users), dtype=np.complex128)
+    every[:, :first] = task.columns
+    for u in range(n_users):
+        every[u, first + u] = 1.0
+    adjoint = np.ascontiguousarray(np.conj(every.T))
+
+    state = _first(task)
+    covariance, dual = state.covariance, state.dual
+    slacks, duals, levels, beside = (
+        state.slacks, state.slacks_dual, state.levels, state.beside)
+    n_levels = len(levels)
+    degree = m + len(slacks)
+    seen = adjoint @ covariance @ every
+    point = evaluated(task, seen)
+    unit = point.value
+    relative = np.inf
+    iteration = 0
+    while np.isfinite(point.value) and iteration < MAX_ITERATIONS:
+        rate = unit / point.value
+        forms = _form_blocks(task, point.weights)
+        values = _measured(task, forms, seen, covariance)
+        x = values[n_forms:n_forms + n_lit]
+        # What the slacks are not yet.
+        wrong = np.empty_like(slacks)
+        for i in range(n_lit):
+            level = levels[task.owners[i]]
+            wrong[2 * i] = x[i] - level - slacks[2 * i]
+            wrong[2 * i + 1] = task.ratio * level - x[i] - slacks[2 * i + 1]
+        for u in range(n_users):
+            wrong[2 * n_lit + u] = (
+                values[n_forms + n_lit + u] - task.least[u] - slacks[2 * n_lit + u])
+        wrong[-1] = 1.0 - values[n - 1] - slacks[-1]
+        complementarity = np.sum((np.conj(covariance) * dual).real) + np.sum(slacks * duals)
+        relative = complementarity / rate
+        met = True
+        for i in range(2 * n_lit):
+            met &= abs(wrong[i]) <= UNMET * levels[task.owners[i // 2]]
+        if relative <= gap and met:
+            break
+        iteration += 1
+
+        factors = np.zeros(len(values))
+        for i in range(n_lit):
+            factors[n_forms + i] = duals[2 * i + 1] - duals[2 * i]
+        for u in range(n_users):
+            factors[n_forms + n_lit + u] = -duals[2 * n_lit + u]
+        factors[n - 1] = duals[-1]
+        factors[n:] = beside
+        residual = (_assembled(task, forms, factors) - dual
+                    - rate / point.value * spread(
+                        task.columns, cost_blocks(task, point.weights)))
+
+        inverse = _inverted(dual)
+        by_power = covariance @ task.metric @ inverse
+        gram = _gram(task, forms, seen, adjoint @ inverse @ every,
+                     _measured(task, forms, adjoint @ by_power @ every, by_power))
+        omega = _weighted(task, point, rate, slacks, duals)
+        system = gram.copy()
+        system[:, :n] = gram[:, :n] @ omega
+        for i in range(n):
+            system[i, i] += 1.0
+        by_level = np.zeros((n, n_levels))
+        curvature = np.zeros(n_levels)
+        for i in range(n_lit):
+            low, high = duals[2 * i] / slacks[2 * i], duals[2 * i + 1] / slacks[2 * i + 1]
+            by_level[n_forms + i, task.owners[i]] = low + task.ratio * high
+            curvature[task.owners[i]] += low + task.ratio ** 2 * high
+
+        back = covariance @ residual @ inverse
+        straight = -covariance - back
+        right = np.zeros((len(values), 1 + n_levels))
+        right[:, 1:] = gram[:, :n] @ by_level
+        target = np.zeros_like(slacks)
+        second = np.zeros_like(covariance)
+        change, dual_change = covariance, dual
+        moves, dual_moves, level_moves = slacks, duals, levels
+        factors = np.zeros(len(values))
+        for corrector in range(2):
+            if corrector:
+                # The predictor: how far it would get.
+                length = _room(covariance, change, min(1.0, _reach(slacks, moves)))
+                dual_length = _room(dual, dual_change, min(1.0, _reach(duals, dual_moves)))
+                promised = (np.sum((np.conj(covariance + length * change)
+                                    * (dual + dual_length * dual_change)).real)
+                            + np.sum((slacks + length * moves)
+                                     * (duals + dual_length * dual_moves)))
+                share = min(max(promised / complementarity, 0.0), 1.0) ** 3
+                goal = max(share, 1e-3) * complementarity / degree
+                second = change @ dual_change @ inverse
+                target = goal - moves * dual_moves
+                straight = goal * inverse - covariance - back - second
+            wanted = _measured(task, forms, adjoint @ straight @ every, straight)
+            # Part of the factors that is known beforehand.
+            known = np.zeros(n)
+            ratios = duals / slacks
+            short = target / slacks - duals
+            for i in range(n_lit):
+                known[n_forms + i] = (
+                    ratios[2 * i] * wrong[2 * i] - ratios[2 * i + 1] * wrong[2 * i + 1]
+                    - short[2 * i] + short[2 * i + 1])
+            for u in range(n_users):
+                at = 2 * n_lit + u
+                known[n_forms + n_lit + u] = ratios[at] * wrong[at] - short[at]
+            known[n - 1] = short[-1] - ratios[-1] * wrong[-1]
+            right[:, 0] = wanted - gram[:, :n] @ known
+            right[n:, 0] += values[n:]
+            solved = np.linalg.solve(system, right)
+            level_moves = np.zeros(n_levels)
+            if n_levels:
+                border = np.zeros((n_levels, n_levels))
+                aside = np.zeros(n_levels)
+                for t in range(n_levels):
+                    border[t, t] = curvature[t]
+                    for i in range(n_lit):
+                        if task.owners[i] != t:
+                            continue
+                        aside[t] += (
+                            task.ratio * (duals[2 * i + 1] + short[2 * i + 1]
+                                          - ratios[2 * i + 1] * wrong[2 * i + 1])
+                            - duals[2 * i] - short[2 * i] + ratios[2 * i] * wrong[2 * i]
+                            + by_level[n_forms + i, t] * solved[n_forms + i, 0])
+                        for v in range(n_levels):
+                            border[t, v] -= (by_level[n_forms + i, t]
+                                             * solved[n_forms + i, 1 + v])
+                level_moves = np.linalg.solve(border, aside)
+            final = solved[:, 0].copy()
+            for t in range(n_levels):
+                final += level_moves[t] * solved[:, 1 + t]
+            factors = final.copy()
+            factors[:n] = omega @ final[:n] + known - by_level @ level_moves
+            dual_change = residual + _assembled(task, forms, factors)
+            change = -covariance - covariance @ dual_change @ inverse
+            if corrector:
+                change += goal * inverse - second
+            change = 0.5 * (change + np.conj(change.T))
+            moves = wrong.copy()
+            for i in range(n_lit):
+                move = final[n_forms + i] - level_moves[task.owners[i]]
+                moves[2 * i] += move
+                moves[2 * i + 1] += (
+                    task.ratio * level_moves[task.owners[i]] - final[n_forms + i])
+            for u in range(n_users):
+                moves[2 * n_lit + u] += final[n_forms + n_lit + u]
+            moves[-1] -= final[n - 1]
+            dual_moves = short - ratios * moves
+        # The gradient is not linear: one length for both.
+        length = _room(covariance, change, min(_reach(slacks, moves), _reach(duals, dual_moves)))
+        length = min(1.0, DAMPING * _room(dual, dual_change, length))
+        if not length > SHORTEST:
+            break
+        covariance = covariance + length * change
+        dual = dual + length * dual_change
+        slacks = slacks + length * moves
+        duals = duals + length * dual_moves
+        levels = levels + length * level_moves
+        beside = beside + length * factors[n:]
+        seen = adjoint @ covariance @ every
+        point = evaluated(task, seen)
+    scale = point.value / (unit / point.value)
+    lower, upper = np.empty(n_lit), np.empty(n_lit)
+    for i in range(n_lit):
+        lower[i], upper[i] = scale * duals[2 * i], scale * duals[2 * i + 1]
+    return Answer(covariance, point.weights, lower, upper, point.value, relative, iteration)
+
+
+class Evidence(NamedTuple):
+    """
+    What a lower bound rests on.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (n, w)
+        V.
+    multipliers : ndarray, shape (U,)
+        mu, on the scale of V, as for `certificate.crb_bound`.
+    lower, upper : ndarray, shape (L,)
+        Multipliers of the coverage, on the scale of V.
+    ceiling : float
+        Most that <C, S> can be, in the unit of the objective.
+    bound : float
+        In the coordinates of the task.
+
+    """
+
+    weights: Real
+    multipliers: Real
+    lower: Real
+    upper: Real
+    ceiling: float
+    bound: float
+
+
+@compiled_step
+def coverage_blocks(task: Task, blocks: Complex, lower: Real, upper: Real) -> Complex:
+    """Blocks of C and of what the coverage adds to it."""
+    r = blocks.shape[1]
+    out = blocks.copy()
+    for i in range(len(task.lit)):
+        s, j = task.lit[i] // r, task.lit[i] % r
+        out[s, j, j] += task.gains[i] * (lower[i] - upper[i])
+    return out
+
+
+@compiled_step
+def _balance(task: Task, lower: Real, upper: Real) -> None:
+    """Scale multipliers of the coverage so that its free levels drop out, in place."""
+    n_targets = 0
+    for i in range(len(task.lit)):
+        n_targets = max(n_targets, task.owners[i] + 1)
+    for t in range(n_targets):
+        above = below = 0.0
+        for i in range(len(task.lit)):
+            if task.owners[i] == t:
+                above += lower[i]
+                below += task.ratio * upper[i]
+        for i in range(len(task.lit)):
+            if task.owners[i] == t:
+                if above > below:
+                    lower[i] *= below / above
+                elif below > 0.0:
+                    upper[i] *= above / below
+
+
+@compiled_step
+def _inverse(cost: Complex, channels: Complex, lift: Real, level: float,
+            mu: Real) -> tuple[Complex, bool]:
+    """B^-1 for B = level I - C + sum_k mu_k g_k g_k^H, and whether all matrices are positive."""
+    d = len(cost)
+    low = (channels * mu) @ np.conj(channels.T) - cost
+    for i in range(d):
+        low[i, i] += level
+    if not cholesky(low) > 0.0:
+        return low, False
+    root = triangular_inverse(low)
+    inverse = np.conj(root.T) @ root
+    for u in range(len(mu)):
+        g = np.ascontiguousarray(channels[:, u])
+        if not lift[u] * mu[u] * np.sum(np.conj(g) * (inverse @ g)).real < 1.0:
+            return inverse, False
+    return inverse, True
+
+
+@compiled_step
+def _least_ceiling(cost: Complex, channels: Complex, noise: Real,
+                   lift: Real) -> tuple[float, Real, Complex]:
+    """
+    Least lambda - mu^T n, lambda above all eigenvalues of C and what mu makes of it.
+
+    Returns
+    -------
+    float, ndarray of shape (U,)
+        lambda and mu, a little inside.
+    ndarray, shape (d, d)
+        Covariance of trace one that the barrier makes of it.
+
+    """
+    d, n = channels.shape
+    blocks = max(n, 1)
+    level = 1.5 * np.linalg.eigvalsh(cost)[-1]
+    mu = np.zeros(n)
+    inverse, _ = _inverse(cost, channels, lift, level, mu)
+    for u in range(n):
+        g = np.ascontiguousarray(channels[:, u])
+        mu[u] = 0.5 / (lift[u] * np.sum(np.conj(g) * (inverse @ g)).real)
+    inverse, _ = _inverse(cost, channels, lift, level, mu)
+    total = np.zeros((d, d), dtype=np.complex128)
+    rate = 0.0
+    gradient, hessian = np.empty(n + 1), np.empty((n + 1, n + 1))
+    while True:
+        for _ in range(CENTRING_STEPS):
+            seen = inverse @ channels
+            inner = np.conj(channels.T) @ seen
+            squares = np.conj(seen.T) @ seen
+            gradient[:] = 0.0
+            hessian[:] = 0.0
+            total[:] = blocks * inverse
+            size = np.sum(np.abs(inverse) ** 2)
+            for u in range(blocks):
+                gradient[0] -= np.trace(inverse).real
+                hessian[0, 0] += size
+                if not n:
+                    continue
+                weight = lift[u] * mu[u] / (1.0 - lift[u] * mu[u] * inner[u, u].real)
+                b = np.ascontiguousarray(seen[:, u])
+                total += weight * np.outer(b, np.conj(b))
+                length = squares[u, u].real
+                gradient[0] -= weight * length
+                hessian[0, 0] += (2.0 * weight * np.sum(np.conj(b) * (inverse @ b)).real
+                                  + (weight * length) ** 2)
+                for k in range(n):
+                    factor = 1.0 - lift[u] if k == u else 1.0
+                    gradient[1 + k] -= factor * (
+                        inner[k, k].real + weight * abs(inner[k, u]) ** 2)
+                    by = (squares[k, k].real + (weight * abs(inner[u, k])) ** 2 * length
+                          + 2.0 * weight * (inner[u, k] * squares[k, u]).real)
+                    hessian[0, 1 + k] += factor * by
+                    for m in range(n):
+                        other = 1.0 - lift[u] if m == u else 1.0
+                        hessian[1 + k, 1 + m] += factor * other * abs(
+                            inner[k, m] + weight * inner[k, u] * inner[u, m]) ** 2
+            if rate == 0.0:
+                rate = -gradient[0]
+            gradient[0] += rate
+            for k in range(n):
+                gradient[1 + k] -= rate * noise[k] + 1.0 / mu[k]
+                hessian[1 + k, 1 + k] += 1.0 / mu[k] ** 2
+                hessian[1 + k, 0] = hessian[0, 1 + k]
+            move = -np.linalg.solve(hessian, gradient)
+            decrement = -np.sum(gradient * move)
+            length = 1.0
+            while length > SHORTEST:
+                ahead = mu + length * move[1:]
+                if n == 0 or np.min(ahead) > 0.0:
+                    fresh, inside = _inverse(
+                        cost, channels, lift, level + length * move[0], ahead)
+                    if inside:
+                        level += length * move[0]
+                        mu, inverse = ahead, fresh
+                        break
+                length *= 0.6
+            if decrement < CENTRED:
+                break
+        if blocks * d / rate < BARRIER_GAP * (level - np.sum(mu * noise)):
+            break
+        rate /= BARRIER_FALL
+        if not rate < 1e30:
+            break
+    return level, mu, total / np.trace(total).real
+
+
+@compiled_step
+def tighten(task: Task, channels: Complex, noise: Real, sinr: Real, answer: Answer,
+            loose: float) -> Evidence:
+    """
+    Find multipliers whose bound, over all beams, is high.
+
+    The bound is (tr E^T V)^2 over the least lambda - mu^T n with lambda >= all eigenvalues of
+    C - sum_k mu_k g_k g_k^H + (1 + 1 / Gamma_u) mu_u g_u g_u^H, for all users u. That is a
+    program in a few scalars, for which a barrier takes some steps of Newton's method; and what
+    the barrier makes of the matrices, their inverses, is a covariance that serves the users by
+    any beams, at which better V are found.
+
+    Parameters
+    ----------
+    task : Task
+        Its columns in the coordinates of the channels.
+    channels : ndarray, shape (d, U)
+        g.
+    noise, sinr : ndarray, shape (U,)
+    answer : Answer
+        Of zero forcing, its covariance in the coordinates of the channels, too.
+    loose : float
+        Better V are looked for, once, if the bound is further than this below the objective.
+
+    """
+    n_users = channels.shape[1]
+    lower, upper = answer.lower.copy(), answer.upper.copy()
+    _balance(task, lower, upper)
+    weights, value = answer.weights, answer.objective
+    adjoint = np.ascontiguousarray(np.conj(task.columns.T))
+    lift = 1.0 + 1.0 / sinr
+    covariance = answer.covariance
+    best = Evidence(weights, np.zeros(n_users), lower, upper, np.inf, 0.0)
+    for turn in range(2):
+        # In units in which tr(E^T V) is one.
+        cost = spread(task.columns, coverage_blocks(
+            task, cost_blocks(task, weights), lower, upper)) / value
+        level, mu, fresh = _least_ceiling(cost, channels, noise, lift)
+        ceiling = level - np.sum(mu * noise)
+        bound = np.sum(task.selection * weights) ** 2 / (ceiling * value)
+        if bound > best.bound:
+            best = Evidence(weights, mu * value, lower, upper, level * value, bound)
+        if turn or bound >= answer.objective * (1.0 - loose):
+            break
+        covariance = (1.0 - FRESH_SHARE) * covariance + FRESH_SHARE * fresh
+        point = evaluated(task, adjoint @ covariance @ task.columns)
+        if not np.isfinite(point.value):
+            break
+        weights, value = point.weights, point.value
+    return best
+
+
+@compiled_step
+def certified(task: Task, channels: Complex, noise: Real, sinr: Real,
+              evidence: Evidence) -> float:
+    """
+    Compute the bound of evidence in coordinates of which it knew only a part.
+
+    A ceiling is one if level I - C + sum_k mu_k g_k g_k^H has a Cholesky factor, and
+    (1 + 1 / Gamma_u) mu_u g_u^H (..)^-1 g_u <= 1 for every user u; it is raised until it is.
+
+    Parameters
+    ----------
+    task : Task
+        Its columns in the coordinates of the channels.
+    channels : ndarray, shape (d, U)
+    noise, sinr : ndarray, shape (U,)
+    evidence : Evidence
+
+    Returns
+    -------
+    float
+        Lower bound on the objective of any beams.
+
+    """
+    cost = spread(task.columns, coverage_blocks(
+        task, cost_blocks(task, evidence.weights), evidence.lower, evidence.upper))
+    mu, lift = evidence.multipliers, 1.0 + 1.0 / sinr
+    wanted = np.sum(task.selection * evidence.weights) ** 2
+    for raised in RAISES:
+        level = evidence.ceiling * (1.0 + raised)
+        _, inside = _inverse(cost, channels, lift, level, mu)
+        if inside:
+            return wanted / (level - np.sum(mu * noise))
+    return 0.0
