@@ -17,6 +17,7 @@ COMMANDS = {
     'demo': 'nf_isac_ros.demo.command',
     'bench': 'nf_isac_ros.bench_command',
     'figures': 'nf_isac_ros.figures.command',
+    'replay': 'nf_isac_ros.replay_command',
 }
 
 
