@@ -2,7 +2,8 @@
 Poses of many message types as `PoseSample`.
 
 Nothing is imported from message packages: a message is known by its fields, so that the same code
-serves live messages, and those that `rosbags` reads where there is no ROS.
+serves live messages, and those that `rosbags` reads where there is no ROS. An adapter is for one
+message of one topic; `pose_reader.PoseReader` is for all topics of a deployment, and for TF.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.conversions.errors import MessageError
 from nf_isac_ros.conversions.frames import require_frame
-from nf_isac_ros.core.arrays import rotation_from_xyzw
+from nf_isac_ros.core.arrays import Pose, rotation_from_xyzw
 from nf_isac_ros.core.exceptions import ArrayError
 from nf_isac_ros.core.tracking import PoseSample, Role
 
@@ -33,6 +34,22 @@ class Body(Protocol):
     @property
     def role(self) -> str:
         """Either 'target' or 'user'."""
+
+    @property
+    def topic(self) -> str | None:
+        """Where its poses come from; None: from the topics of TrackArrays."""
+
+    @property
+    def type(self) -> str | None:
+        """Message type of that topic."""
+
+    @property
+    def source_id(self) -> str:
+        """What messages with names call it; empty: its id."""
+
+    @property
+    def index(self) -> int | None:
+        """Place in a PoseArray; None: by the order of the bodies."""
 
     @property
     def offset(self) -> Any:
@@ -59,7 +76,8 @@ def seconds(stamp: Any) -> float:
     return float(stamp.sec) + float(stamp.nanosec) * 1e-9
 
 
-def _stamp(header: Any, what: str) -> float:
+def check_stamp(header: Any, what: str) -> float:
+    """Time of a header [s]; MessageError ('no-stamp') if it has none."""
     if header.stamp.sec == 0 and header.stamp.nanosec == 0:
         raise MessageError(f'{what} has no stamp (0)', 'no-stamp')
     return seconds(header.stamp)
@@ -148,7 +166,7 @@ def _only(bodies: Sequence[Body], what: str) -> Body:
 def _pose_stamped(message: Any, bodies: Sequence[Body], world_frame: str) -> list[PoseSample]:
     body = _only(bodies, 'a PoseStamped')
     require_frame(message.header.frame_id, world_frame, f'pose of {body.id!r}')
-    return [make_sample(body, _stamp(message.header, f'pose of {body.id!r}'),
+    return [make_sample(body, check_stamp(message.header, f'pose of {body.id!r}'),
                         _xyz(message.pose.position), _xyzw(message.pose.orientation))]
 
 
@@ -157,7 +175,7 @@ def _pose_with_covariance_stamped(
     body = _only(bodies, 'a PoseWithCovarianceStamped')
     require_frame(message.header.frame_id, world_frame, f'pose of {body.id!r}')
     pose = message.pose.pose
-    return [make_sample(body, _stamp(message.header, f'pose of {body.id!r}'),
+    return [make_sample(body, check_stamp(message.header, f'pose of {body.id!r}'),
                         _xyz(pose.position), _xyzw(pose.orientation),
                         covariance=_covariance(message.pose.covariance))]
 
@@ -186,43 +204,60 @@ def _odometry(message: Any, bodies: Sequence[Body], world_frame: str) -> list[Po
         except ArrayError as error:
             raise MessageError(f'{body.role} {body.id!r}: {error}', 'bad-quaternion') from error
         linear, angular = rotation @ linear, rotation @ angular
-    return [make_sample(body, _stamp(message.header, f'pose of {body.id!r}'),
+    return [make_sample(body, check_stamp(message.header, f'pose of {body.id!r}'),
                         _xyz(pose.position), orientation, linear, angular,
                         _covariance(message.pose.covariance))]
 
 
 def _pose_array(message: Any, bodies: Sequence[Body], world_frame: str) -> list[PoseSample]:
-    """Poses in the order in which the bodies are configured."""
+    """Poses by the index of the bodies, or in the order in which they are configured."""
     require_frame(message.header.frame_id, world_frame, 'a PoseArray')
-    if len(message.poses) != len(bodies):
+    count = len(message.poses)
+    indices = [body.index for body in bodies if body.index is not None]
+    if not indices:
+        indices = list(range(len(bodies)))
+        if count != len(bodies):
+            raise MessageError(
+                f'a PoseArray has {count} poses, must have {len(bodies)}, as many as bodies are '
+                'configured on its topic', 'wrong-count')
+    elif len(indices) != len(bodies):
         raise MessageError(
-            f'a PoseArray has {len(message.poses)} poses, must have {len(bodies)}, as many as '
-            'bodies are configured on its topic', 'wrong-count')
-    stamp = _stamp(message.header, 'a PoseArray')
+            f'{len(indices)} of {len(bodies)} bodies of a PoseArray have an index, must be all or '
+            'none', 'wrong-count')
+    elif max(indices) >= count:
+        raise MessageError(
+            f'a PoseArray has {count} poses, must have at least {max(indices) + 1}: that is how '
+            'far the configured indices go', 'wrong-count')
+    stamp = check_stamp(message.header, 'a PoseArray')
+    poses = [message.poses[index] for index in indices]
     return [make_sample(body, stamp, _xyz(pose.position), _xyzw(pose.orientation))
-            for body, pose in zip(bodies, message.poses, strict=True)]
+            for body, pose in zip(bodies, poses, strict=True)]
+
+
+def name_of(body: Body) -> str:
+    """Return what messages with names call a body."""
+    return body.source_id or body.id
 
 
 def _by_name(items: Sequence[Any], name: Callable[[Any], str], bodies: Sequence[Body],
              what: str) -> list[tuple[Body, Any]]:
     """Pair the configured bodies with their items; other items are somebody else's."""
-    configured = {body.id: body for body in bodies}
-    pairs: list[tuple[Body, Any]] = []
+    wanted = {name_of(body) for body in bodies}
+    found: dict[str, Any] = {}
     for item in items:
-        body = configured.get(name(item))
-        if body is None:
-            continue
-        if any(body is other for other, _ in pairs):
-            raise MessageError(f'{what} names {body.id!r} twice, ids must be unique',
-                               'duplicate-id')
-        pairs.append((body, item))
-    return pairs
+        key = name(item)
+        if key in found:
+            raise MessageError(f'{what} names {key!r} twice, ids must be unique', 'duplicate-id')
+        if key in wanted:
+            found[key] = item
+    # One item may be a user and a target at once.
+    return [(body, found[name_of(body)]) for body in bodies if name_of(body) in found]
 
 
 def _named_pose_array(
         message: Any, bodies: Sequence[Body], world_frame: str) -> list[PoseSample]:
     require_frame(message.header.frame_id, world_frame, 'a NamedPoseArray')
-    stamp = _stamp(message.header, 'a NamedPoseArray')
+    stamp = check_stamp(message.header, 'a NamedPoseArray')
     return [make_sample(body, stamp, _xyz(item.pose.position), _xyzw(item.pose.orientation))
             for body, item in _by_name(message.poses, lambda item: str(item.name), bodies,
                                        'a NamedPoseArray')]
@@ -230,7 +265,7 @@ def _named_pose_array(
 
 def _rigid_bodies(message: Any, bodies: Sequence[Body], world_frame: str) -> list[PoseSample]:
     require_frame(message.header.frame_id, world_frame, 'a RigidBodies')
-    stamp = _stamp(message.header, 'a RigidBodies')
+    stamp = check_stamp(message.header, 'a RigidBodies')
     return [make_sample(body, stamp, _xyz(item.pose.position), _xyzw(item.pose.orientation))
             for body, item in _by_name(
                 message.rigidbodies, lambda item: str(item.rigid_body_name), bodies,
@@ -240,7 +275,7 @@ def _rigid_bodies(message: Any, bodies: Sequence[Body], world_frame: str) -> lis
 def _detections(message: Any, bodies: Sequence[Body], world_frame: str) -> list[PoseSample]:
     """Centres of the boxes of a Detection3DArray, by tracking id."""
     require_frame(message.header.frame_id, world_frame, 'a Detection3DArray')
-    stamp = _stamp(message.header, 'a Detection3DArray')
+    stamp = check_stamp(message.header, 'a Detection3DArray')
     samples = []
     for body, item in _by_name(message.detections, lambda item: str(item.id), bodies,
                                'a Detection3DArray'):
@@ -254,7 +289,7 @@ def _detections(message: Any, bodies: Sequence[Body], world_frame: str) -> list[
 def _radar_tracks(message: Any, bodies: Sequence[Body], world_frame: str) -> list[PoseSample]:
     """Tracks by UUID, as 32 hexadecimal digits; covariances are upper triangles."""
     require_frame(message.header.frame_id, world_frame, 'a RadarTracks')
-    stamp = _stamp(message.header, 'a RadarTracks')
+    stamp = check_stamp(message.header, 'a RadarTracks')
     samples = []
     for body, item in _by_name(message.tracks,
                                lambda item: bytes(bytearray(item.uuid.uuid)).hex(), bodies,
@@ -267,23 +302,31 @@ def _radar_tracks(message: Any, bodies: Sequence[Body], world_frame: str) -> lis
     return samples
 
 
-def _transforms(message: Any, bodies: Sequence[Body], world_frame: str) -> list[PoseSample]:
-    """Bodies of a TFMessage: child frames that are called as they are."""
-    samples = []
-    for body, item in _by_name(message.transforms,
-                               lambda item: str(item.child_frame_id).lstrip('/'), bodies,
-                               'a TFMessage'):
-        require_frame(item.header.frame_id, world_frame, f'transform of {body.id!r}')
-        samples.append(make_sample(
-            body, _stamp(item.header, f'transform of {body.id!r}'),
-            _xyz(item.transform.translation), _xyzw(item.transform.rotation)))
-    return samples
+def pose_of_transform(item: Any) -> Pose:
+    """
+    Pose of the child frame of a TransformStamped in its parent.
+
+    Raises
+    ------
+    MessageError
+        If it is not finite ('not-finite'), or turns by no unit quaternion ('bad-quaternion').
+
+    """
+    child = str(item.child_frame_id)
+    position, turn = _xyz(item.transform.translation), _xyzw(item.transform.rotation)
+    if not (np.isfinite(position).all() and np.isfinite(turn).all()):
+        raise MessageError(f'transform of {child!r} is {position.tolist()}, {turn}, must be '
+                           'finite', 'not-finite')
+    try:
+        return Pose(position, turn)
+    except ArrayError as error:
+        raise MessageError(f'transform of {child!r}: {error}', 'bad-quaternion') from error
 
 
 def _track_array_of(message: Any, bodies: Sequence[Body], world_frame: str) -> list[PoseSample]:
     samples: list[PoseSample] = []
     for role in Role:
-        known = {body.id: body for body in bodies if body.role == role.value}
+        known = {name_of(body): body for body in bodies if body.role == role.value}
         named = [track for track in message.tracks if track.id in known]
         samples += _tracks(message, named, role, known, world_frame)
     return samples
@@ -292,6 +335,10 @@ def _track_array_of(message: Any, bodies: Sequence[Body], world_frame: str) -> l
 class _Unconfigured:
     """A body that only its messages name."""
 
+    topic = None
+    type = None
+    source_id = ''
+    index = None
     kind = 'point'
     contour = ''
     size_scale = 1.0
@@ -362,7 +409,7 @@ def _tracks(message: Any, tracks: Sequence[Any], role: Role, known: Mapping[str,
         pose = track.pose.pose
         samples.append(make_sample(
             known.get(track.id, _Unconfigured(track.id, role.value)),
-            _stamp(track.header, what), _xyz(pose.position), _xyzw(pose.orientation),
+            check_stamp(track.header, what), _xyz(pose.position), _xyzw(pose.orientation),
             linear, angular, _covariance(track.pose.covariance), **attributes))
     return samples
 
@@ -377,10 +424,12 @@ _ADAPTERS: dict[str, Adapter] = {
     'RigidBodies': _rigid_bodies,
     'Detection3DArray': _detections,
     'RadarTracks': _radar_tracks,
-    'TFMessage': _transforms,
 }
 
-SUPPORTED = tuple(_ADAPTERS)
+# Has no adapter: one message is not enough. See `pose_reader`.
+TRANSFORM_MESSAGE = 'TFMessage'
+
+SUPPORTED = (*_ADAPTERS, TRANSFORM_MESSAGE)
 
 
 def adapter_for(type_name: str) -> Adapter:
@@ -401,7 +450,7 @@ def adapter_for(type_name: str) -> Adapter:
     Raises
     ------
     MessageError
-        If there is none ('unknown-type').
+        If there is none ('unknown-type'); so it is for TFMessages, which `PoseReader` reads.
 
     """
     name = type_name.rsplit('/', maxsplit=1)[-1]

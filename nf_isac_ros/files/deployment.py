@@ -80,6 +80,10 @@ class BodySettings:
         'target' or 'user'.
     topic, type : str or None
         Where its pose comes from, and the message type; None: from the TrackArray topics.
+    source_id : str
+        What messages with names call it (TF frame, name, tracking id, UUID); empty: its id.
+    index : int or None
+        Its place in a PoseArray; None: by the order of the bodies of the topic.
     offset : ndarray, shape (3,)
         From the pose to the antenna or scatterer, in the body's frame [m].
     min_sinr_db : float or None
@@ -108,6 +112,8 @@ class BodySettings:
     role: str
     topic: str | None = None
     type: str | None = None
+    source_id: str = ''
+    index: int | None = None
     offset: Vector = field(default_factory=lambda: np.zeros(3))
     min_sinr_db: float | None = None
     kind: str = 'point'
@@ -173,6 +179,8 @@ class Deployment:
         That tracks may name.
     options : ExtendedOptions
         For the extended targets.
+    transforms : str or None
+        Topic of transforms that bring poses in other frames into the world frame.
 
     """
 
@@ -187,6 +195,7 @@ class Deployment:
     markers: MarkerSettings
     contours: Mapping[str, Contour] = field(default_factory=dict)
     options: ExtendedOptions = ExtendedOptions()
+    transforms: str | None = None
 
 
 Role = Literal['target', 'user']
@@ -288,6 +297,8 @@ class _BodyModel(StrictModel):
     role: Role
     topic: Annotated[str, Field(pattern=TOPIC)] | None = None
     type: Annotated[str, Field(pattern=MESSAGE_TYPE)] | None = None
+    source_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    index: Annotated[int, between(0, 10 ** 6)] | None = None
     offset_m: Point = [0.0, 0.0, 0.0]
     min_sinr_db: Decibel | None = None
     reflection: Reflection = [1.0, 0.0]
@@ -304,6 +315,9 @@ class _BodyModel(StrictModel):
         if (self.topic is None) != (self.type is None):
             raise ValueError(f'has a {"type" if self.topic is None else "topic"} alone; must have '
                              'topic and type, or neither')
+        if self.index is not None and not (self.type or '').endswith('/PoseArray'):
+            raise fault(['index'], self.index, 'must be left out unless the type is '
+                        'geometry_msgs/msg/PoseArray')
         if self.role == 'user' and self.min_sinr_db is None:
             raise fault(['min_sinr_db'], None, 'must be given for a user')
         if self.role == 'target' and self.min_sinr_db is not None:
@@ -322,6 +336,7 @@ class _BodyModel(StrictModel):
     def value(self) -> BodySettings:
         return BodySettings(
             id=self.id, role=self.role, topic=self.topic, type=self.type,
+            source_id=self.source_id or '', index=self.index,
             offset=np.array(self.offset_m), min_sinr_db=self.min_sinr_db, kind=self.kind,
             reflection=as_complex(self.reflection),
             weight=1.0 if self.weight is None else self.weight,
@@ -370,6 +385,7 @@ class DeploymentModel(StrictModel):
     tracking: _TrackingModel = _TrackingModel()
     contours: Annotated[str, Field(min_length=1)] | None = None
     bodies: Annotated[list[_BodyModel], Len(0, MAX_BODIES)] = []
+    transforms: Annotated[str, Field(pattern=TOPIC)] | None = None
     options: OptionsModel = OptionsModel()
     markers: _MarkersModel = _MarkersModel()
 
@@ -380,6 +396,19 @@ class DeploymentModel(StrictModel):
             if (body.role, body.id) in seen:
                 raise fault(['bodies', i, 'id'], body.id, f'must be unique among {body.role}s')
             seen.add((body.role, body.id))
+        return self
+
+    @model_validator(mode='after')
+    def _indices(self) -> DeploymentModel:
+        """Bodies of a PoseArray have an index each, or none of them has."""
+        first: dict[str, _BodyModel] = {}
+        for i, body in enumerate(self.bodies):
+            if body.topic is None or not (body.type or '').endswith('/PoseArray'):
+                continue
+            other = first.setdefault(body.topic, body)
+            if (body.index is None) != (other.index is None):
+                raise fault(['bodies', i, 'index'], body.index, 'must be given for all bodies of '
+                            f'the topic {body.topic} or for none')
         return self
 
     def value(self, path: Path) -> Deployment:
@@ -408,7 +437,7 @@ class DeploymentModel(StrictModel):
             path=path, world_frame=self.world_frame, transmit_array=transmit,
             receive_array=receive, radio=radio, design=design, tracking=tracking,
             bodies=tuple(body.value() for body in self.bodies), markers=self.markers.value(),
-            contours=contours, options=self.options.value())
+            contours=contours, options=self.options.value(), transforms=self.transforms)
 
 
 def load_deployment(path: Path) -> Deployment:

@@ -24,11 +24,12 @@ from std_srvs.srv import Trigger
 
 from nf_isac_msgs.msg import TrackArray
 from nf_isac_ros.conversions.messages import time_message, track_array_message
+from nf_isac_ros.conversions.pose_reader import PoseReader
 from nf_isac_ros.core.tracking import PoseSample, Role
 from nf_isac_ros.files.deployment import BodySettings, load_deployment
 from nf_isac_ros.nodes.diagnostics import Diagnostics, Health, Level
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values
-from nf_isac_ros.nodes.qos import TRACKS, overridable
+from nf_isac_ros.nodes.qos import TRACKS, overridable, poses_out
 from nf_isac_ros.nodes.spin import run
 from nf_isac_ros.recording.exceptions import RecordingError
 from nf_isac_ros.recording.playback import Pace, parse_cuts
@@ -64,8 +65,6 @@ SEAM = 0.2
 # Stamps that differ more than this from the time of recording come from another clock [s].
 SAME_CLOCK = 1.0
 
-POSES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -94,9 +93,18 @@ def message_class(type_name: str) -> type:
             f'message type {type_name!r} is not installed, so it cannot be played') from error
 
 
-def check_topics(recording: Recording, bodies: dict[str, list[BodySettings]]) -> None:
+def topics_to_play(recording: Recording, bodies: Sequence[BodySettings],
+                   reader: PoseReader) -> dict[str, str]:
     """
-    Check that a recording has the topics that a deployment names.
+    Types of the topics of a recording that a deployment names.
+
+    Parameters
+    ----------
+    recording : Recording
+    bodies : sequence of BodySettings
+        Whose topics the recording must have, with the types that they say.
+    reader : PoseReader
+        Names topics of transforms besides, which the recording may have.
 
     Raises
     ------
@@ -104,17 +112,20 @@ def check_topics(recording: Recording, bodies: dict[str, list[BodySettings]]) ->
         Names the topic and lists what the recording has.
 
     """
-    for topic, named in bodies.items():
-        found = recording.type_of(topic)
+    for body in bodies:
+        if body.topic is None:
+            continue
+        found = recording.type_of(body.topic)
         if found is None:
             known = ', '.join(f'{t.name} ({t.type_name})' for t in recording.topics) or 'nothing'
-            raise RecordingError(f'topic {topic} of body {named[0].id!r} is not in the recording '
+            raise RecordingError(f'topic {body.topic} of body {body.id!r} is not in the recording '
                                  f'{recording.path}, which has: {known}')
-        for body in named:
-            if body.type != found:
-                raise RecordingError(
-                    f'topic {topic} of body {body.id!r} has the type {found} in the recording '
-                    f'{recording.path}, the deployment says {body.type}')
+        if body.type != found:
+            raise RecordingError(
+                f'topic {body.topic} of body {body.id!r} has the type {found} in the recording '
+                f'{recording.path}, the deployment says {body.type}')
+    return {topic: found for topic in reader.topics
+            if (found := recording.type_of(topic)) is not None}
 
 
 class BagPlayer(Node):
@@ -129,14 +140,13 @@ class BagPlayer(Node):
                 raise ParameterError(f'parameter {name} is empty, must be a path')
         deployment = load_deployment(Path(settings.deployment_file))
         self._frame = deployment.world_frame
-        self._bodies: dict[str, list[BodySettings]] = {}
-        for body in deployment.bodies:
-            if body.topic is not None:
-                self._bodies.setdefault(body.topic, []).append(body)
+        self._bodies = [body for body in deployment.bodies if body.topic is not None]
         if not self._bodies:
             raise ParameterError(f'parameter deployment_file is {settings.deployment_file!r}, '
                                  'but none of its bodies has a topic')
-        self._cuts = parse_cuts(settings.cut, list(self._bodies))
+        self._reader = PoseReader(
+            self._bodies, deployment.world_frame, deployment.transforms)
+        self._cuts = parse_cuts(settings.cut, list(self._reader.topics))
         self._loop = settings.loop
         self._restamp = settings.restamp
         # With stamps kept, /clock runs at the pace, and time in stamps is as recorded.
@@ -147,9 +157,10 @@ class BagPlayer(Node):
         self._published = self._cut_out = self._laps = 0
         self._finished = False
         self._outputs = {
-            topic: self.create_publisher(message_class(self._types[topic]), topic, POSES,
-                                         qos_overriding_options=overridable())
-            for topic in self._bodies}
+            topic: self.create_publisher(
+                message_class(kind), topic, poses_out(topic, kind),
+                qos_overriding_options=overridable())
+            for topic, kind in self._types.items()}
         self._truth: dict[Role, Publisher] = {
             role: self.create_publisher(TrackArray, f'truth/{role.value}s', TRACKS,
                                         qos_overriding_options=overridable())
@@ -179,12 +190,11 @@ class BagPlayer(Node):
         with Recording(path) as recording:
             for note in recording.notes:
                 self.get_logger().warning(note)
-            check_topics(recording, self._bodies)
-            self._types = {topic: str(recording.type_of(topic)) for topic in self._bodies}
-            raw = list(recording.raw_messages(self._bodies))
+            self._types = topics_to_play(recording, self._bodies, self._reader)
+            raw = list(recording.raw_messages(self._types))
             if not raw:
                 raise RecordingError(f'recording {path} has no message on any of '
-                                     f'{", ".join(self._bodies)}')
+                                     f'{", ".join(self._types)}')
             self._entries = [Entry(m.log_time, m.topic, m.data) for m in raw]
             self._report = self._read_truth(recording, raw)
             self._pace = Pace(recording.start, recording.end, self._stamp_rate, gap)
@@ -204,7 +214,7 @@ class BagPlayer(Node):
             f'{1e-9 * (self._pace.end - self._pace.start):.1f} s from {path}')
 
     def _read_truth(self, recording: Recording, raw: list[RawMessage]) -> TrajectoryReport:
-        return read_trajectories(recording.messages(self._bodies), self._bodies, self._frame)
+        return read_trajectories(recording.messages(self._types), self._reader)
 
     def _begin(self) -> None:
         """Wait for the beginning of the recording, and set it."""
@@ -310,7 +320,7 @@ class BagPlayer(Node):
                 self._truth[role].publish(track_array_message(samples, now, self._frame))
 
     def _true_poses(self, role: Role, recorded: float, now: float) -> Iterator[PoseSample]:
-        for body in (body for bodies in self._bodies.values() for body in bodies):
+        for body in self._bodies:
             trajectory = self._report.trajectories.get((role, body.id))
             found = trajectory.at(recorded) if trajectory and body.role == role.value else None
             if trajectory is None or found is None:

@@ -12,13 +12,15 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 from nf_isac_msgs.msg import TrackArray, UserChannelArray
-from nf_isac_ros.conversions.adapters import adapter_for, read_track_array
+from nf_isac_ros.conversions.adapters import read_track_array
+from nf_isac_ros.conversions.pose_reader import PoseReader
 from nf_isac_ros.conversions.reading import read_user_channels
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.tracking import ChannelStore, PoseSample, Role, TrackStore
-from nf_isac_ros.files.deployment import BodySettings, Deployment
+from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.nodes.diagnostics import Counts
-from nf_isac_ros.nodes.qos import NO_EVENTS_IN, TRACKS, overridable
+from nf_isac_ros.nodes.qos import NO_EVENTS_IN, TRACKS, overridable, poses_in
+from nf_isac_ros.nodes.transforms import transform_buffer
 
 
 class InputError(NfIsacError):
@@ -76,9 +78,9 @@ class PoseInputs:
     Raises
     ------
     InputError
-        If two message types are configured on one topic, or a type is not installed.
+        If a topic of its own is configured for poses, or a type is not installed.
     MessageError
-        If there is no adapter for a type.
+        If there is no adapter for a type, or two types are configured on one topic.
 
     """
 
@@ -96,17 +98,18 @@ class PoseInputs:
         readers: dict[str, tuple[Any, Callable[[Any], None]]] = {
             f'{role.value}s': (TrackArray, self._track_array_reader(role)) for role in Role}
         readers['users/channels'] = (UserChannelArray, self._read_channels)
-        for topic, bodies in _by_topic(deployment.bodies).items():
-            types = {body.type for body in bodies}
-            if len(types) > 1 or topic in readers:
+        poses = PoseReader(deployment.bodies, deployment.world_frame, deployment.transforms,
+                           transform_buffer)
+        qualities = dict.fromkeys(readers, TRACKS)
+        for topic, type_name in poses.topics.items():
+            if topic in readers:
                 raise InputError(f'topic {topic!r} is configured for several message types, must '
                                  'have one')
-            assert bodies[0].type is not None
-            readers[topic] = (
-                message_class(bodies[0].type), self._pose_reader(bodies[0].type, bodies))
+            readers[topic] = (message_class(type_name), self._pose_reader(poses, topic))
+            qualities[topic] = poses_in(topic, type_name)
         for topic, (kind, read) in readers.items():
             self._subscriptions.append(node.create_subscription(
-                kind, topic, self._guarded(topic, read), TRACKS,
+                kind, topic, self._guarded(topic, read), qualities[topic],
                 event_callbacks=NO_EVENTS_IN, qos_overriding_options=overridable()))
 
     def destroy(self) -> None:
@@ -146,12 +149,11 @@ class PoseInputs:
                 message, role, self._deployment.bodies, self._deployment.world_frame))
         return read
 
-    def _pose_reader(self, type_name: str,
-                     bodies: Sequence[BodySettings]) -> Callable[[Any], None]:
-        adapter = adapter_for(type_name)
-
+    def _pose_reader(self, poses: PoseReader, topic: str) -> Callable[[Any], None]:
         def read(message: Any) -> None:
-            self._take(adapter(message, bodies, self._deployment.world_frame))
+            samples = poses.read(topic, message)
+            if samples:   # transforms may be those of somebody else
+                self._take(samples)
         return read
 
     def _read_channels(self, message: Any) -> None:
@@ -162,10 +164,3 @@ class PoseInputs:
         if news:
             self._on_news()
 
-
-def _by_topic(bodies: Sequence[BodySettings]) -> dict[str, list[BodySettings]]:
-    topics: dict[str, list[BodySettings]] = {}
-    for body in bodies:
-        if body.topic is not None:
-            topics.setdefault(body.topic, []).append(body)
-    return topics

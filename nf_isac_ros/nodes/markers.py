@@ -33,9 +33,10 @@ from nf_isac_msgs.msg import (
     RadioStatus,
     TrackArray,
 )
-from nf_isac_ros.conversions.adapters import adapter_for, read_track_array
+from nf_isac_ros.conversions.adapters import read_track_array
 from nf_isac_ros.conversions.markers import MarkerScene, Style, pattern_cloud
 from nf_isac_ros.conversions.matrices import unpack
+from nf_isac_ros.conversions.pose_reader import PoseReader
 from nf_isac_ros.core.beampattern import GridPlane, PatternEvaluator, decibels
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.extended.outline import Outline, outline
@@ -51,8 +52,9 @@ from nf_isac_ros.nodes.parameters import (
     values,
     watch,
 )
-from nf_isac_ros.nodes.qos import RADIO_STATUS, TRACKS, overridable
+from nf_isac_ros.nodes.qos import RADIO_STATUS, overridable, poses_in
 from nf_isac_ros.nodes.spin import run
+from nf_isac_ros.nodes.transforms import transform_buffer
 
 Vector = NDArray[np.float64]
 
@@ -250,12 +252,11 @@ class Markers(Node):
                 self._poses.append(PoseInput(
                     source, Inbox(topic, TrackArray, POSES),
                     partial(read_track_array, role=role, bodies=known, world_frame=frame)))
-        topics = sorted({(body.topic, body.type) for body in bodies if body.topic is not None})
-        for topic, type_name in topics:
-            group = [body for body in bodies if body.topic == topic]
+        reader = PoseReader(bodies, frame, self._deployment.transforms, transform_buffer)
+        for topic, type_name in reader.topics.items():
             self._poses.append(PoseInput(
-                'tracked', Inbox(topic, message_class(type_name), TRACKS),
-                partial(adapter_for(type_name), bodies=group, world_frame=frame)))
+                'tracked', Inbox(topic, message_class(type_name), poses_in(topic, type_name)),
+                partial(reader.read, topic)))
         self._heard: dict[tuple[str, str, str], tuple[float, PoseSample]] = {}
         self._beams: Beamformer | None = None
         self._lease: Lease | None = None

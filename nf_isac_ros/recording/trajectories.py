@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.conversions.adapters import Body, adapter_for
+from nf_isac_ros.conversions.pose_reader import PoseReader
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.tracking import PoseSample, Role
 from nf_isac_ros.recording.reader import BagMessage
@@ -116,19 +116,16 @@ class TrajectoryReport:
     lags: list[float] = field(default_factory=list)
 
 
-def read_trajectories(messages: Iterable[BagMessage], bodies: Mapping[str, Sequence[Body]],
-                      world_frame: str) -> TrajectoryReport:
+def read_trajectories(messages: Iterable[BagMessage], reader: PoseReader) -> TrajectoryReport:
     """
     Trajectories of all bodies, from the messages of a recording.
 
     Parameters
     ----------
     messages : iterable of BagMessage
-        In the order of time.
-    bodies : mapping
-        Bodies by topic, each list in the order of the configuration.
-    world_frame : str
-        Frame that poses must be in.
+        On the topics of the reader, in the order of time.
+    reader : PoseReader
+        Knows the bodies.
 
     Returns
     -------
@@ -140,8 +137,7 @@ def read_trajectories(messages: Iterable[BagMessage], bodies: Mapping[str, Seque
     samples: dict[tuple[Role, str], list[PoseSample]] = {}
     for message in messages:
         try:
-            poses = adapter_for(message.type_name)(
-                message.message, bodies[message.topic], world_frame)
+            poses = reader.read(message.topic, message.message)
         except NfIsacError as error:
             report.rejected[error.reason] += 1
             continue

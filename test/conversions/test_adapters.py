@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 from pathlib import Path
 from types import SimpleNamespace as Fields
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from nf_isac_ros.conversions.adapters import SUPPORTED, adapter_for, read_track_array
+from nf_isac_ros.conversions.pose_reader import PoseReader
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.tracking import Role
 from nf_isac_ros.files.deployment import BodySettings
@@ -92,10 +94,16 @@ def messages_with_orientation(**head):
 TYPES = tuple(messages_with_orientation())
 
 
+def read(type_name, message, *bodies):
+    """Read as the nodes do, all bodies on one topic."""
+    on_topic = [replace(one, topic='/poses', type=type_name) for one in bodies]
+    return PoseReader(on_topic, WORLD).read('/poses', message)
+
+
 @pytest.mark.parametrize('type_name', TYPES)
 def test_pose_with_offset(type_name):
     message = messages_with_orientation()[type_name]
-    sample, = adapter_for(type_name)(message, [body(offset=(0.5, 0.0, 0.25))], WORLD)
+    sample, = read(type_name, message, body(offset=(0.5, 0.0, 0.25)))
     assert (sample.id, sample.role, sample.stamp) == ('a', Role.TARGET, 100.25)
     np.testing.assert_allclose(sample.position, [1.0, 2.5, 3.25], atol=1e-12)
     assert sample.velocity is None
@@ -107,7 +115,7 @@ def test_pose_with_offset(type_name):
 def test_unknown_frame_is_refused(type_name):
     message = messages_with_orientation(frame='odom')[type_name]
     with pytest.raises(NfIsacError, match="'odom'") as caught:
-        adapter_for(type_name)(message, [body()], WORLD)
+        read(type_name, message, body())
     assert caught.value.reason == 'unknown-frame'
 
 
@@ -117,7 +125,7 @@ def test_missing_stamp_is_refused(type_name):
     if type_name.endswith('TrackArray'):
         message.tracks[0].header.stamp = Fields(sec=0, nanosec=0)
     with pytest.raises(NfIsacError) as caught:
-        adapter_for(type_name)(message, [body()], WORLD)
+        read(type_name, message, body())
     assert caught.value.reason == 'no-stamp'
 
 
@@ -181,6 +189,17 @@ def test_pose_array_goes_by_the_order_of_the_configuration():
     assert caught.value.reason == 'wrong-count'
 
 
+def test_pose_array_goes_by_the_index_of_the_bodies():
+    message = Fields(header=header(), poses=[pose((float(k), 0.0, 0.0)) for k in range(4)])
+    bodies = [replace(body('z', 'user'), index=3), replace(body('a'), index=1)]
+    samples = read('geometry_msgs/msg/PoseArray', message, *bodies)
+    assert [(s.id, s.position[0]) for s in samples] == [('z', 3.0), ('a', 1.0)]
+    message.poses = message.poses[:3]
+    with pytest.raises(NfIsacError, match='has 3 poses, must have at least 4') as caught:
+        read('geometry_msgs/msg/PoseArray', message, *bodies)
+    assert caught.value.reason == 'wrong-count'
+
+
 def test_radar_track_goes_by_its_uuid():
     uuid = bytes(range(16))
     message = Fields(header=header(), tracks=[Fields(
@@ -196,11 +215,70 @@ def test_radar_track_goes_by_its_uuid():
     assert caught.value.reason == 'no-orientation'
 
 
-def test_body_named_twice_is_refused():
-    message = Fields(transforms=[transform('a'), transform('a')])
+NAMED = {
+    'NamedPoseArray': lambda *names: Fields(
+        header=header(), poses=[Fields(name=name, pose=pose()) for name in names]),
+    'RigidBodies': lambda *names: Fields(header=header(), rigidbodies=[
+        Fields(rigid_body_name=name, pose=pose()) for name in names]),
+    'Detection3DArray': lambda *names: Fields(header=header(), detections=[
+        Fields(id=name, results=[], bbox=Fields(center=pose())) for name in names]),
+    'TFMessage': lambda *names: Fields(transforms=[transform(name) for name in names]),
+}
+
+
+@pytest.mark.parametrize('type_name', NAMED)
+def test_body_named_twice_is_refused(type_name):
     with pytest.raises(NfIsacError) as caught:
-        adapter_for('tf2_msgs/msg/TFMessage')(message, [body()], WORLD)
+        read(type_name, NAMED[type_name]('a', 'a'), body())
     assert caught.value.reason == 'duplicate-id'
+
+
+@pytest.mark.parametrize('type_name', NAMED)
+def test_message_may_call_a_body_otherwise_and_it_may_have_both_roles(type_name):
+    message = NAMED[type_name]('other', 'cart_7')
+    samples = read(type_name, message, replace(body('t', 'target'), source_id='cart_7'),
+                   replace(body('u', 'user'), source_id='cart_7'), body('elsewhere'))
+    assert [(sample.id, sample.role) for sample in samples] == [
+        ('t', Role.TARGET), ('u', Role.USER)]
+
+
+EMPTY = {
+    'geometry_msgs/msg/PoseArray': Fields(header=header(), poses=[]),
+    'motion_capture_tracking_interfaces/msg/NamedPoseArray': Fields(header=header(), poses=[]),
+    'mocap4r2_msgs/msg/RigidBodies': Fields(header=header(), rigidbodies=[]),
+    'vision_msgs/msg/Detection3DArray': Fields(header=header(), detections=[]),
+    'radar_msgs/msg/RadarTracks': Fields(header=header(), tracks=[]),
+    'tf2_msgs/msg/TFMessage': Fields(transforms=[]),
+    'nf_isac_msgs/msg/TrackArray': array_of(),
+}
+
+
+@pytest.mark.parametrize('type_name', EMPTY)
+def test_empty_message_tells_of_nobody_but_a_pose_array_must_be_full(type_name):
+    if type_name.endswith('PoseArray') and 'Named' not in type_name:
+        with pytest.raises(NfIsacError, match='has 0 poses, must have 1') as caught:
+            read(type_name, EMPTY[type_name], body())
+        assert caught.value.reason == 'wrong-count'
+    else:
+        assert read(type_name, EMPTY[type_name], body()) == []
+
+
+@pytest.mark.parametrize('type_name', TYPES)
+def test_position_that_is_not_finite_is_refused_in_every_type(type_name):
+    message = messages_with_orientation()[type_name]
+
+    def spoil(part):
+        """Make every coordinate of the message NaN."""
+        for value in vars(part).values():
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, Fields):
+                    if set(vars(item)) == {'x', 'y', 'z'}:
+                        item.x = math.nan
+                    spoil(item)
+    spoil(message)
+    with pytest.raises(NfIsacError) as caught:
+        read(type_name, message, body())
+    assert caught.value.reason == 'not-finite'
 
 
 def test_unsupported_type_names_those_that_are():

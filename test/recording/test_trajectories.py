@@ -6,6 +6,7 @@ import numpy as np
 from numpy.testing import assert_allclose
 import pytest
 
+from nf_isac_ros.conversions.pose_reader import PoseReader
 from nf_isac_ros.core.motion import Circle
 from nf_isac_ros.core.tracking import Role
 from nf_isac_ros.files.deployment import BodySettings
@@ -17,6 +18,7 @@ from nf_isac_ros.recording.trajectories import (
     set_stamps,
 )
 
+POSE_STAMPED = 'geometry_msgs/msg/PoseStamped'
 MOTION = Circle([1.0, 2.0, 0.5], 1.5, 8.0)   # 1.18 m/s
 
 
@@ -87,9 +89,10 @@ def pose(topic, log_time, time, x, frame='map', w=1.0):
 
 
 def test_messages_become_trajectories_with_offset():
-    bodies = {'/a': [BodySettings('u1', 'user', '/a', offset=np.array([0, 0, 0.5]))]}
+    body = BodySettings('u1', 'user', '/a', POSE_STAMPED, offset=np.array([0, 0, 0.5]))
     report = read_trajectories(
-        [pose('/a', 10 + k, 10 ** 9 + k * 10 ** 7, 0.1 * k) for k in range(10)], bodies, 'map')
+        [pose('/a', 10 + k, 10 ** 9 + k * 10 ** 7, 0.1 * k) for k in range(10)],
+        PoseReader([body], 'map'))
     trajectory = report.trajectories[Role.USER, 'u1']
     assert_allclose(trajectory.at(1.045)[0], [0.45, 0.0, 0.5])
     assert trajectory.orientation(1.045) == (0.0, 0.0, 0.0, 1.0)
@@ -98,11 +101,11 @@ def test_messages_become_trajectories_with_offset():
 
 
 def test_unusable_poses_are_counted():
-    bodies = {'/a': [BodySettings('u1', 'user', '/a')]}
+    reader = PoseReader([BodySettings('u1', 'user', '/a', POSE_STAMPED)], 'map')
     messages = [pose('/a', 1, 10 ** 9, 0.0), pose('/a', 2, 10 ** 9, 0.0),
                 pose('/a', 3, 2 * 10 ** 9, float('nan')), pose('/a', 4, 3 * 10 ** 9, 0.0, 'odom'),
                 pose('/a', 5, 4 * 10 ** 9, 0.0, w=0.3), pose('/a', 6, 5 * 10 ** 9, 1.0)]
-    report = read_trajectories(messages, bodies, 'map')
+    report = read_trajectories(messages, reader)
     assert report.rejected == {'stamp-regression': 1, 'not-finite': 1, 'unknown-frame': 1,
                                'bad-quaternion': 1}
     assert list(report.trajectories[Role.USER, 'u1'].times) == [1.0, 5.0]
