@@ -166,7 +166,7 @@ class Page:
         # The bar speaks of decibels, the image of bytes.
         drawn.add_layout(ColorBar(color_mapper=LinearColorMapper(
             palette=Greys256[::-1][:210], low=patterns.low, high=patterns.high),
-            title='gain over isotropic transmission [dB]', height=14, width='max',
+            title='gain over isotropic transmission [dB]', height=14,
             title_text_font_style='normal', margin=4), 'below')
         bodies = list(dict.fromkeys((role, body) for frame in frames
                                     for role, body, _, _ in frame.bodies))

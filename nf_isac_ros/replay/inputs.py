@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from nf_isac_ros.conversions.adapters import adapter_for, make_sample, read_track_array
+from nf_isac_ros.conversions.pose_reader import PoseReader, is_transform
 from nf_isac_ros.conversions.reading import (
     read_crb_array,
     read_design_status,
@@ -218,10 +219,10 @@ class BagInput:
         self._recording = Recording(path)
         self._world = deployment.world_frame
         self._notes = list(self._recording.notes)
-        self._bodies = self._body_topics()
+        self._poses = self._pose_reader()
         self._tracks = self._track_topics()
         self._channels = self._of_type(CHANNELS)
-        self._wanted = {*self._bodies, *self._tracks, *self._channels}
+        self._wanted = {*self._poses.topics, *self._tracks, *self._channels}
         self.total = sum(topic.count for topic in self._recording.topics
                          if topic.name in self._wanted)
         self._offset, self._by_stamp = 0.0, False
@@ -233,29 +234,35 @@ class BagInput:
 
     # What is where
 
-    def _body_topics(self) -> dict[str, list[BodySettings]]:
-        """Configured bodies by the topic of the recording that they are on."""
-        found: dict[str, list[BodySettings]] = {}
+    def _pose_reader(self) -> PoseReader:
+        """Reader of the configured bodies that the recording has, by the names that it uses."""
+        found: list[BodySettings] = []
         for body in self._deployment.bodies:
             if body.topic is None:
                 continue
             topic = self._find(body.topic)
             if topic is None:
-                self._notes.append(
+                self._note(
                     f'topic {body.topic} of {body.role} {body.id!r} is not in the recording')
                 continue
             if topic.type_name != body.type:
-                self._notes.append(
+                self._note(
                     f'topic {topic.name} has the type {topic.type_name}, not {body.type} as the '
                     'deployment says')
             try:
-                adapter_for(topic.type_name)
+                if not is_transform(topic.type_name):
+                    adapter_for(topic.type_name)
             except NfIsacError as error:
-                self._notes.append(f'topic {topic.name}: {error}')
+                self._note(f'topic {topic.name}: {error}')
                 continue
-            found.setdefault(topic.name, []).append(
-                replace(body, topic=topic.name, type=topic.type_name))
-        return found
+            found.append(replace(body, topic=topic.name, type=topic.type_name))
+        around = self._deployment.transforms
+        transforms = None if around is None else self._find(around)
+        return PoseReader(found, self._world, None if transforms is None else transforms.name)
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
 
     def _find(self, name: str) -> Topic | None:
         """Topic of a name, in whatever namespace it was recorded."""
@@ -273,10 +280,10 @@ class BagInput:
         """TrackArray topics by the role of their bodies; the truth only where nothing else is."""
         found: dict[str, Role] = {}
         for role in Role:
-            named = [topic for topic in self._of_type(TRACKS) if topic not in self._bodies
+            named = [topic for topic in self._of_type(TRACKS) if topic not in self._poses.topics
                      and topic.rsplit('/', maxsplit=1)[-1] == f'{role.value}s']
             told = [topic for topic in named if '/truth/' not in topic]
-            if not told and named and not self._bodies:
+            if not told and named and not self._poses.topics:
                 self._notes.append(f'{role.value}s are taken from {named[0]}: what the designer '
                                    'was told is not in the recording')
                 told = named
@@ -293,15 +300,17 @@ class BagInput:
 
     # Poses
 
-    def _read(self, topic: str, type_name: str, message: Any) -> Sequence[PoseSample]:
+    def _read(self, reader: PoseReader, topic: str, message: Any) -> Sequence[PoseSample]:
         if topic in self._tracks:
             return read_track_array(
                 message, self._tracks[topic], self._deployment.bodies, self._world)
-        return adapter_for(type_name)(message, self._bodies[topic], self._world)
+        return reader.read(topic, message)
 
     def _messages(self, counts: Counts) -> Iterator[tuple[float, Event]]:
         """Log time [s] of each message, and what is in it; the time of the event is not set."""
         array = self._deployment.transmit_array
+        # A reader of its own for each pass: it remembers transforms.
+        reader = self._pose_reader()
         for raw in self._recording.raw_messages(self._wanted):
             counts.messages += 1
             time = 1e-9 * raw.log_time
@@ -316,7 +325,7 @@ class BagInput:
                     channels = read_user_channels(message, array.layout_hash, len(array))
                     yield time, Event(0.0, raw.topic, channels=channels)
                 else:
-                    poses = self._read(raw.topic, raw.type_name, message)
+                    poses = self._read(reader, raw.topic, message)
                     counts.poses += len(poses)
                     yield time, Event(0.0, raw.topic, poses)
             except NfIsacError as error:
