@@ -373,8 +373,8 @@ def _scene_legend(figure: Figure, tracks: Iterable[tuple[str, str]], factor: flo
         handles.append(Line2D([], [], color=BODY_COLOURS[TARGET][0], marker=BODY_SYMBOLS[TARGET],
                               markersize=9, linewidth=2.2, label='target: track, last position'))
     if USER in roles:
-        handles.append(Line2D([], [], color=BODY_COLOURS[USER][0], marker=BODY_SYMBOLS[USER], markersize=9,
-                              linewidth=2.2, label='user: track, last position'))
+        handles.append(Line2D([], [], color=BODY_COLOURS[USER][0], marker=BODY_SYMBOLS[USER],
+                              markersize=9, linewidth=2.2, label='user: track, last position'))
     if factor is not None:
         handles.append(Patch(facecolor=BODY_COLOURS[TARGET][0], alpha=0.4,
                              label=f'Cramér-Rao bound, 1 sigma x {factor:g}'))

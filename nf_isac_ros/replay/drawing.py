@@ -13,9 +13,8 @@ from bokeh.models import (
     FactorRange,
     HoverTool,
     Label,
-    Legend,
-    LegendItem,
     LinearColorMapper,
+    LogTickFormatter,
     NormalHead,
     PanTool,
     Range1d,
@@ -37,7 +36,7 @@ from nf_isac_ros.replay.panels import (
     Panel,
     Patterns,
     StateRow,
-    colour,
+    body_colours,
 )
 from nf_isac_ros.replay.table import TARGET
 
@@ -46,7 +45,7 @@ PATTERN, PATTERN_BODIES = 'pattern', 'pattern-bodies'
 # Names of the columns of frames; the script of the page puts the number behind.
 IMAGE, X, Y = 'image', 'x', 'y'
 
-HEIGHT, COMPACT_HEIGHT = 300, 210
+HEIGHT, COMPACT_HEIGHT = 280, 190
 MARKERS = {'target': 'diamond', 'user': 'circle'}
 BAND_COLOURS = {'fallback': FALLBACK_COLOUR, 'mute': MUTE_COLOUR}
 
@@ -64,8 +63,7 @@ class Page:
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
         margin = 0.005 * figures.axis.end
-        self._range = Range1d(-margin, figures.axis.end + margin, name=TIME_RANGE,
-                              bounds=(-margin, figures.axis.end + margin))
+        self._range = Range1d(-margin, figures.axis.end + margin, name=TIME_RANGE)
         self._crosshair = Span(dimension='height', line_color=GREYS, line_dash='dotted')
 
     def _timeline(self, height: int, y_label: str, **options: object) -> figure:
@@ -84,9 +82,8 @@ class Page:
     def states(self, rows: Sequence[StateRow]) -> figure:
         """Bars of states, and the names of what was cut out."""
         labels = [row.label for row in rows][::-1]
-        drawn = self._timeline(70 + 34 * len(rows), '', y_range=FactorRange(*labels))
+        drawn = self._timeline(62 + 30 * len(rows), '', y_range=FactorRange(*labels))
         names = {state for row in rows for _, _, state in row.states}
-        items = []
         for state, shade in STATE_COLOURS.items():
             if state not in names:
                 continue
@@ -99,8 +96,6 @@ class Page:
                                   color=shade, line_width=1, line_color=shade, source=source)
             drawn.add_tools(HoverTool(renderers=[renderer], tooltips=[
                 ('state', '@state'), ('from', '@left{0.000} s'), ('to', '@right{0.000} s')]))
-            items.append(LegendItem(label=state, renderers=[renderer]))
-        _legend(drawn, items)
         for cut in self._figures.axis.cuts[:20]:
             drawn.add_layout(Label(x=cut.place, y=4, y_units='screen', text=cut.text,
                                    text_font_size='11px', x_offset=4, text_color='#333333',
@@ -111,45 +106,42 @@ class Page:
     def panel(self, panel: Panel) -> figure:
         """Curves over time, on bands where the design was a lesser one."""
         drawn = self._timeline(COMPACT_HEIGHT if panel.compact else HEIGHT, panel.unit,
-                               y_axis_type='log' if panel.logarithmic else 'linear')
+                               y_axis_type='log' if panel.logarithmic else 'linear',
+                               y_range=panel.limits)
+        if panel.logarithmic:
+            drawn.yaxis.formatter = LogTickFormatter(min_exponent=4)
         for band in self._figures.bands:
             drawn.add_layout(BoxAnnotation(
                 left=band.begin, right=band.end, fill_color=BAND_COLOURS[band.kind],
                 fill_alpha=0.35, line_color=None, level='underlay', propagate_hover=True))
-        items, renderers = [], []
+        renderers = []
         for each in panel.lines:
             renderer = drawn.line(np.asarray(each.x, np.float64), np.asarray(each.y, np.float32),
                                   color=each.colour, line_dash=each.dash, line_width=1.8,
                                   name=each.label)
             renderers.append(renderer)
-            items.append(LegendItem(label=each.label, renderers=[renderer]))
         drawn.add_tools(HoverTool(renderers=renderers, mode='mouse', tooltips=[
             ('', '$name'), ('time', '@x{0.000} s'), ('value', '@y{0.0000}')]))
-        _legend(drawn, items)
         return drawn
 
     def map(self, view: Map) -> figure:
         """Tracks and bounds from above."""
         drawn = _plan(view)
-        items = []
-        numbers = _numbers(view.tracks)
+        colours = body_colours(view.tracks)
         for (role, body), places in view.tracks.items():
-            shade = colour(role, numbers[role, body])
-            renderers = [drawn.line(places[:, 0], places[:, 1], color=shade, line_width=2)]
+            shade = colours[role, body]
+            drawn.line(places[:, 0], places[:, 1], color=shade, line_width=2)
             known = places[np.isfinite(places).all(axis=1)]
-            renderers.append(drawn.scatter(
-                known[-1:, 0], known[-1:, 1], marker=MARKERS[role], size=12, color=shade,
-                line_color='white'))
-            items.append(LegendItem(label=f'{role} {body}', renderers=renderers))
+            drawn.scatter(known[-1:, 0], known[-1:, 1], marker=MARKERS[role], size=12,
+                          color=shade, line_color='white')
         for target in dict.fromkeys(each.target for each in view.ellipses):
             chosen = [each for each in view.ellipses if each.target == target]
-            shade = colour(TARGET, numbers.get((TARGET, target), 0))
+            shade = colours.get((TARGET, target), GREYS)
             drawn.ellipse(x=[each.x for each in chosen], y=[each.y for each in chosen],
                           width=[2 * each.large for each in chosen],
                           height=[2 * each.small for each in chosen],
                           angle=[each.angle for each in chosen], fill_color=shade,
                           fill_alpha=0.3, line_color=shade)
-        _legend(drawn, items)
         return drawn
 
     def pattern(self, view: Map, patterns: Patterns) -> figure:
@@ -170,11 +162,11 @@ class Page:
             title_text_font_style='normal', margin=4), 'below')
         bodies = list(dict.fromkeys((role, body) for frame in frames
                                     for role, body, _, _ in frame.bodies))
-        numbers = _numbers(view.tracks)
+        colours = body_colours(view.tracks)
         data: dict[str, object] = {
             'label': [body for _, body in bodies],
             'marker': [MARKERS[role] for role, _ in bodies],
-            'colour': [colour(role, numbers.get((role, body), 0)) for role, body in bodies]}
+            'colour': [colours.get(key, GREYS) for key in bodies]}
         for k, frame in enumerate(frames):
             places = {(role, body): (x, y) for role, body, x, y in frame.bodies}
             for name, axis in ((X, 0), (Y, 1)):
@@ -184,7 +176,8 @@ class Page:
                       line_color='white', line_width=1.5, source=points, name=PATTERN_BODIES)
         drawn.text(x=f'{X}0', y=f'{Y}0', text='label', x_offset=9, y_offset=-6, source=points,
                    text_font_size='13px', text_font_style='bold', text_color='colour',
-                   text_outline_color='white', name=f'{PATTERN_BODIES}-labels')
+                   background_fill_color='white', background_fill_alpha=0.8, padding=2,
+                   name=f'{PATTERN_BODIES}-labels')
         return drawn
 
     def comparison(self, chart: Comparison) -> figure:
@@ -197,7 +190,8 @@ class Page:
                        y_axis_label=chart.unit, output_backend='canvas',
                        y_axis_type='log' if chart.logarithmic else 'linear', **options)
         _quiet(drawn)
-        items = []
+        if chart.logarithmic:
+            drawn.yaxis.formatter = LogTickFormatter(min_exponent=4)
         for each in chart.series:
             source = ColumnDataSource({'x': list(each.x), 'y': each.y, 'low': each.low,
                                        'high': each.high})
@@ -211,10 +205,8 @@ class Page:
                                          line_color=each.colour, level='underlay'))
             drawn.add_tools(HoverTool(renderers=renderers[:1], tooltips=[
                 ('', '$name'), (chart.swept, '@x'), (chart.unit, '@y{0.0000}')]))
-            items.append(LegendItem(label=each.label, renderers=renderers))
         if not chart.logarithmic:
             drawn.y_range.start, drawn.y_range.end = -0.03, 1.06
-        _legend(drawn, items)
         return drawn
 
 
@@ -238,17 +230,8 @@ def _plan(view: Map) -> figure:
                                    y_end=tip[1], end=NormalHead(size=8, fill_color='#000000'),
                                    line_width=2))
         drawn.text([centre[0]], [centre[1]], [label], x_offset=10, y_offset=18,
-                   text_font_size='12px', text_outline_color='white')
+                   text_font_size='12px', text_color='#000000')
     return drawn
-
-
-def _numbers(tracks: object) -> dict[tuple[str, str], int]:
-    """Place of each body among those of its role."""
-    numbers: dict[tuple[str, str], int] = {}
-    for role in ('target', 'user'):
-        for k, key in enumerate(sorted(key for key in tracks if key[0] == role)):
-            numbers[key] = k
-    return numbers
 
 
 def _quiet(drawn: figure) -> None:
@@ -259,15 +242,6 @@ def _quiet(drawn: figure) -> None:
     drawn.axis.axis_label_text_font_size = '13px'
     drawn.axis.major_label_text_font_size = '12px'
     drawn.axis.minor_tick_line_color = None
-
-
-def _legend(drawn: figure, items: list[LegendItem]) -> None:
-    """Legend below the axes, where it hides nothing, in as many columns as there is room for."""
-    if items:
-        drawn.add_layout(Legend(
-            items=items, orientation='horizontal', click_policy='hide', nrows='auto',
-            ncols='auto', border_line_color=None, label_text_font_size='12px',
-            background_fill_alpha=0.0, padding=2, margin=4, spacing=8), 'below')
 
 
 def figures_of(view: Figures, charts: Sequence[Comparison]) -> dict[str, figure]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, isqrt, log10
 
@@ -42,6 +42,9 @@ INTERVALS = 2000
 # Users that get a panel of their own.
 MAX_USERS = 8
 MAX_BANDS = 400
+# Room about a required SINR, and how far below it fades are shown [dB].
+LEAST_ROOM_DB = 3.0
+MOST_FADE_DB = 15.0
 
 # Colours of states, dark enough on white and told apart by the colour-blind (Okabe and Ito).
 STATE_COLOURS = {'optimal': '#009E73', 'early': '#56B4E9', 'fallback': FALLBACK_COLOUR,
@@ -56,7 +59,7 @@ ELLIPSES = 8
 # A large bound is drawn about so large, as a share of the width of the picture.
 ELLIPSE_SHARE = 0.06
 # Beam patterns: responses that one may take, cells along the longer side, heights.
-MOST_RESPONSES = 40_000_000
+MOST_RESPONSES = 100_000_000
 MOST_CELLS = 130
 HEIGHT_STEP = 0.15
 MOST_HEIGHTS = 4
@@ -103,6 +106,8 @@ class Panel:
     logarithmic : bool
     compact : bool
         Less high than the others.
+    limits : tuple of float or None
+        Of the vertical axis; None: nothing is drawn.
 
     """
 
@@ -112,6 +117,7 @@ class Panel:
     lines: Sequence[Line]
     logarithmic: bool = False
     compact: bool = False
+    limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +242,12 @@ def colour(role: str, number: int) -> str:
     return BODY_COLOURS[role][number % len(BODY_COLOURS[role])]
 
 
+def body_colours(tracks: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Colour of each body (role, id), targets first."""
+    return {key: colour(role, k) for role in (TARGET, USER) for k, key in enumerate(
+        sorted(key for key in tracks if key[0] == role))}
+
+
 # Curves
 
 
@@ -350,33 +362,68 @@ def time_panels(curves: Curves, cycles: Columns, deployment: Deployment,
                                       f'{target}: isotropic', shade, 'dashed', positive=True))
         bounds += isotropic[:1]
     yield Panel('root_crb', 'Root-CRB of the position of each target', 'root-CRB [m]', bounds,
-                logarithmic=True)
+                logarithmic=True, limits=_decades(bounds))
     for k, user in enumerate(users[:MAX_USERS]):
         shade = colour(USER, k)
         lines = list(curves.lines(column(USER, user, 'sinr_db'), f'{user}: designed for', shade))
         lines += curves.lines(column(USER, user, 'seen_sinr_db'), f'{user}: on the true channel',
                               '#CC79A7', 'dotted')
-        lines += list(curves.lines(column(USER, user, 'required_sinr_db'), 'required', '#000000',
-                                   'dashed'))[:1]
-        yield Panel(f'sinr_{user}', f'SINR of {user} against its requirement', 'SINR [dB]', lines,
-                    compact=True)
+        required = list(curves.lines(column(USER, user, 'required_sinr_db'), 'required',
+                                     '#000000', 'dashed'))[:1]
+        yield Panel(f'sinr_{user}', f'SINR of {user} against its requirement', 'SINR [dB]',
+                    [*lines, *required], compact=True, limits=_decibels(lines, required))
     power = [*curves.lines('power_w', 'radiated', '#0072B2'),
-             *curves.lines('radio_power_w', 'radio says', '#CC79A7', 'dotted')]
-    yield Panel('power', 'Radiated power', 'power [W]', [*power, *_level(
-        curves, deployment.radio.power, 'limit')], compact=True)
-    yield Panel('gap', 'Certified relative gap to the optimum', 'gap',
-                list(curves.lines('gap', 'gap', '#0072B2', positive=True)), logarithmic=True,
-                compact=True)
+             *curves.lines('radio_power_w', 'radio says', '#CC79A7', 'dotted'),
+             *_level(curves, deployment.radio.power, 'limit')]
+    yield Panel('power', 'Radiated power', 'power [W]', power, compact=True,
+                limits=_from_zero(power))
+    gaps = list(curves.lines('gap', 'gap', '#0072B2', positive=True))
+    yield Panel('gap', 'Certified relative gap to the optimum', 'gap', gaps, logarithmic=True,
+                compact=True, limits=_decades(gaps))
     times = [*curves.lines('cycle_ms', 'cycle', '#0072B2', positive=True),
-             *curves.lines('pose_to_beam_ms', 'pose to beam', '#E69F00', positive=True)]
-    yield Panel('cycle_time', 'Time of a cycle', 'time [ms]', [*times, *_level(
-        curves, budget_ms, 'budget')], logarithmic=True, compact=True)
+             *curves.lines('pose_to_beam_ms', 'pose to beam', '#E69F00', positive=True),
+             *_level(curves, budget_ms, 'budget')]
+    yield Panel('cycle_time', 'Time of a cycle', 'time [ms]', times, logarithmic=True,
+                compact=True, limits=_decades(times))
     ages = [each for role, bodies in ((TARGET, targets), (USER, users))
             for k, body in enumerate(bodies)
             for each in list(curves.lines(column(role, body, 'age_s'), body, colour(role, k)))[:1]]
-    yield Panel('ages', 'Age of the newest pose at the transmit time', 'age [s]', [*ages, *_level(
-        curves, deployment.tracking.predict, 'predicted until'), *_level(
-            curves, deployment.tracking.drop, 'dropped from')], compact=True)
+    ages += _level(curves, deployment.tracking.predict, 'predicted until')
+    ages += _level(curves, deployment.tracking.drop, 'dropped from')
+    yield Panel('ages', 'Age of the newest pose at the transmit time', 'age [s]', ages,
+                compact=True, limits=_from_zero(ages))
+
+
+def _extremes(lines: Sequence[Line]) -> tuple[float, float] | None:
+    known = [each.y[np.isfinite(each.y)] for each in lines]
+    known = [values for values in known if len(values)]
+    if not known:
+        return None
+    return min(float(v.min()) for v in known), max(float(v.max()) for v in known)
+
+
+def _decades(lines: Sequence[Line]) -> tuple[float, float] | None:
+    """Limits of a logarithmic axis, at least a decade apart: noise must not look like events."""
+    found = _extremes(lines)
+    if found is None:
+        return None
+    low, high = found[0] / 1.25, found[1] * 1.25
+    widen = max(1.0, 10.0 / (high / low)) ** 0.5
+    return low / widen, high * widen
+
+
+def _decibels(lines: Sequence[Line], required: Sequence[Line]) -> tuple[float, float] | None:
+    """Limits for SINRs: some decibels about the requirement at least, and no bottomless fades."""
+    found, wanted = _extremes(lines), _extremes(required)
+    if found is None or wanted is None:
+        return found and (found[0] - 3.0, found[1] + 3.0)
+    return (min(max(found[0] - 1.0, wanted[0] - MOST_FADE_DB), wanted[0] - LEAST_ROOM_DB),
+            max(found[1] + 1.0, wanted[1] + LEAST_ROOM_DB))
+
+
+def _from_zero(lines: Sequence[Line]) -> tuple[float, float] | None:
+    found = _extremes(lines)
+    return found and (min(0.0, 1.1 * found[0]), 1.15 * found[1] if found[1] > 0 else 1.0)
 
 
 def _level(curves: Curves, value: float | None, label: str) -> Iterator[Line]:

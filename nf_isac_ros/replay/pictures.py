@@ -29,9 +29,9 @@ from nf_isac_ros.replay.panels import (
     Map,
     Panel,
     Patterns,
-    colour,
+    body_colours,
 )
-from nf_isac_ros.replay.table import TARGET, USER
+from nf_isac_ros.replay.table import TARGET
 from nf_isac_ros.replay.timeaxis import TimeAxis
 
 WIDE, COMPACT, PLAN = (8.0, 3.6), (8.0, 2.6), (7.0, 6.4)   # [in]
@@ -129,6 +129,7 @@ def _panel(panel: Panel, bands: Sequence[Band], axis: TimeAxis) -> Figure:
                   label=line.label)
     _cuts(axes, axis)
     finish(axes, 'time [s]', panel.unit, 'y' if panel.logarithmic else '')
+    axes.set_ylim(panel.limits)
     if len(panel.lines) > 4:
         axes.legend(frameon=False, fontsize=7, loc='lower center', bbox_to_anchor=(0.5, 1.0),
                     ncols=4)
@@ -156,14 +157,9 @@ def _legend(axes: Axes) -> None:
     axes.legend(frameon=False, fontsize=8, loc='lower center', bbox_to_anchor=(0.5, 1.0), ncols=4)
 
 
-def _colours(view: Map) -> dict[tuple[str, str], str]:
-    return {key: colour(role, k) for role in (TARGET, USER) for k, key in enumerate(
-        sorted(key for key in view.tracks if key[0] == role))}
-
-
 def _map(view: Map) -> Figure:
     figure, axes = _plan(view)
-    colours = _colours(view)
+    colours = body_colours(view.tracks)
     for (role, body), places in view.tracks.items():
         shade = colours[role, body]
         axes.plot(places[:, 0], places[:, 1], color=shade, linewidth=1.4)
@@ -187,7 +183,7 @@ def _pattern(view: Map, patterns: Patterns, frame: Frame) -> Figure:
     figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01, boundaries=np.linspace(
         patterns.low, patterns.high, 200), ticks=np.arange(patterns.low, patterns.high, 10.0),
         label='gain over isotropic transmission [dB]')
-    colours = _colours(view)
+    colours = body_colours(view.tracks)
     for role, body, x, y in frame.bodies:
         axes.plot(x, y, marker=BODY_SYMBOLS[role], color=colours.get((role, body), '0.5'),
                   markersize=9, markeredgecolor='white', linestyle='none', label=body)

@@ -19,10 +19,12 @@ from nf_isac_ros.replay.folder import Folder
 from nf_isac_ros.replay.incidents import Incident
 from nf_isac_ros.replay.panels import (
     MAX_USERS,
+    STATE_COLOURS,
     Comparison,
     Curves,
     Figures,
     bands,
+    body_colours,
     comparisons,
     patterns,
     scene_map,
@@ -111,9 +113,10 @@ def render(figures: Figures, charts: Sequence[Comparison], cycles: Columns,
     drawn = drawing.figures_of(figures, charts)
     script, divs = components(drawn, wrap_script=True)
     shown = {key: {'div': Markup(div)} for key, div in divs.items()}
+    keys = _keys(figures, charts)
     for key, words in _words(figures, charts).items():
         if key in shown:
-            shown[key] |= words
+            shown[key] |= {**words, 'key': keys.get(key, [])}
     starts = {result.name: result.start for result in results}
     sections = [('overview', 'Overview'), ('time', 'Over time'), ('map', 'Tracks and bounds')]
     sections += [('beams', 'Beam patterns')] if 'beams' in shown else []
@@ -167,7 +170,8 @@ def _subtitle(deployment: Deployment, summary: Mapping[str, Any]) -> str:
     radio = deployment.radio
     how = (f'real time, {summary["budget_ms"]:g} ms a design' if summary['budget_ms'] else
            f'as long as it takes, to a certified gap of {summary["gap"]:g}')
-    redesigned = f', designed again as {summary["design"]} ({how})' if summary['redesigned'] else ''
+    redesigned = (f', designed again as {summary["design"]} ({how})' if summary['redesigned']
+                  else '')
     return (f'Deployment {summary["config"]}: {len(deployment.transmit_array)} elements, '
             f'{radio.power:g} W, wavelength {1e3 * radio.wavelength:.3g} mm{redesigned}.')
 
@@ -207,6 +211,20 @@ def _words(figures: Figures, charts: Sequence[Comparison]) -> dict[str, dict[str
                 f'{each.label}: ' + ', '.join(f'{value:.3g}' for value in each.y)
                 for each in chart.series)}
     return words
+
+
+def _keys(figures: Figures, charts: Sequence[Comparison]) -> dict[str, list[dict[str, str]]]:
+    """Keys to the colours of the figures."""
+    states = {state for row in figures.states for _, _, state in row.states}
+    keys = {'states': [{'text': state, 'colour': shade, 'look': 'box'}
+                       for state, shade in STATE_COLOURS.items() if state in states]}
+    for curves in (*((panel.key, panel.lines) for panel in figures.panels),
+                   *((chart.key, chart.series) for chart in charts)):
+        keys[curves[0]] = [{'text': each.label, 'colour': each.colour, 'look': each.dash}
+                           for each in curves[1]]
+    bodies = [{'text': f'{role} {body}', 'colour': shade, 'look': role}
+              for (role, body), shade in body_colours(figures.map.tracks).items()]
+    return keys | {'map': bodies, 'beams': bodies}
 
 
 def _cards(figures: Figures, summary: Mapping[str, Any],

@@ -24,7 +24,7 @@
   function tell() {
     const range = model(data.timeRange);
     if (range !== null && shown !== null) {
-      shown.textContent = range.start.toFixed(2) + ' s to ' + range.end.toFixed(2) + ' s';
+      shown.textContent = Math.max(range.start, 0).toFixed(2) + ' s to ' + range.end.toFixed(2) + ' s';
     }
   }
   const moves = {
@@ -136,13 +136,13 @@
         for (const renderer of figure.renderers) {
           const glyph = renderer.glyph;
           if (glyph === undefined) { continue; }
-          for (const [key, was] of [['line_color', '#000000'], ['text_color', '#444444']]) {
+          for (const [key, was] of [['line_color', '#000000'], ['text_color', '#000000']]) {
             if (!(key in glyph.properties)) { continue; }
             const value = glyph[key] !== null && glyph[key].value;
             if (dark.matches && value === was) { glyph[key] = {value: text}; }
           }
-          if (dark.matches && 'text_outline_color' in glyph.properties) {
-            glyph.text_outline_color = {value: ground};
+          if (dark.matches && 'background_fill_color' in glyph.properties) {
+            glyph.background_fill_color = {value: ground};
           }
         }
       }
