@@ -91,12 +91,12 @@ class Folder:
 
     def keep(self, token: str, piece: Piece) -> None:
         """Write a piece; the table comes last, and at once or not at all."""
-        if piece.beams is not None:
-            weights = self._weights(token)
-            with weights.with_suffix('.new').open('wb') as stream:
-                np.savez(stream, weights=piece.beams.weights, cycle=piece.beams.cycle,
-                         transmit_time=piece.beams.transmit_time)
-            weights.with_suffix('.new').replace(weights)
+        weights = self._weights(token)
+        with weights.with_suffix('.new').open('wb') as stream:
+            np.savez(stream, cycles=[beams.cycle for beams in piece.beams],
+                     transmit_times=[beams.transmit_time for beams in piece.beams],
+                     **{f'weights{k}': beams.weights for k, beams in enumerate(piece.beams)})
+        weights.with_suffix('.new').replace(weights)
         self.write(token, piece.table)
 
     def write(self, token: str, table: pa.Table) -> None:
@@ -108,13 +108,12 @@ class Folder:
     def _weights(self, token: str) -> Path:
         return self.path / PIECES / f'{token}.npz'
 
-    def beams(self, token: str) -> Beams | None:
-        """Beams of a piece; None if it has none."""
-        path = self._weights(token)
-        if not path.exists():
-            return None
-        with np.load(path) as found:
-            return Beams(int(found['cycle']), float(found['transmit_time']), found['weights'])
+    def beams(self, token: str) -> list[Beams]:
+        """Beams of a piece."""
+        with np.load(self._weights(token)) as found:
+            return [Beams(int(cycle), float(time), found[f'weights{k}'])
+                    for k, (cycle, time) in enumerate(zip(
+                        found['cycles'], found['transmit_times']))]
 
     def forget_pieces(self) -> None:
         """Remove the pieces: everything is in the tables now."""

@@ -26,6 +26,7 @@ from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.planning import PlannedDesign, PlannedScene, design_for, plan_scene
 from nf_isac_ros.core.reports import BoundReport, CycleReport
 from nf_isac_ros.core.solution import Quality, Solution
+from nf_isac_ros.figures.style import spread
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.replay.cycles import Cycle
 from nf_isac_ros.replay.table import REDESIGNED, Row, cycle_row, place, table_of
@@ -33,8 +34,10 @@ from nf_isac_ros.replay.whatif import Variant
 
 CHUNK = 250
 OVERLAP = 5
+# Cycles of a piece whose beams are kept for the pictures.
+PICTURED = 4
 # Raised with every change of what a piece of the table holds.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,15 @@ class Piece:
     ----------
     table : Table
         A row for each cycle.
-    beams : Beams or None
-        Of the middle cycle of those that have beams.
+    beams : tuple of Beams
+        Of some cycles, spread evenly; those without beams are left out.
     failures : tuple of str
         What went wrong in an unforeseen way.
 
     """
 
     table: pa.Table
-    beams: Beams | None
+    beams: tuple[Beams, ...] = ()
     failures: tuple[str, ...] = ()
 
 
@@ -119,23 +122,18 @@ class Chunk:
         for before in self.warm_up:
             _design(before, self.variant, cycle)
         rows, failures = [], []
-        candidates: list[tuple[int, Solution]] = []
+        pictured = {self.cycles[k].number for k in spread(len(self.cycles), PICTURED + 1)[1:]}
+        beams = []
         for each in self.cycles:
             row, solution, failure = _design(each, self.variant, cycle)
             rows.append({'bag': self.bag, 'mode': REDESIGNED, 'cycle': each.number,
                          'cycle_stamp_s': each.stamp, **self.variant.values, **row})
             if failure:
                 failures.append(failure)
-            middle = abs(len(rows) - 1 - len(self.cycles) // 2)
-            if self.keep_beams and solution is not None and (
-                    not candidates or middle < candidates[0][0]):
-                candidates = [(middle, solution)]
-                chosen = each
-        beams = None
-        if candidates:
-            weights = candidates[0][1].weights.astype(np.complex64)
-            beams = Beams(chosen.number, chosen.transmit_time, weights)
-        return Piece(table_of(rows, self.variant.types), beams, tuple(failures))
+            if self.keep_beams and solution is not None and each.number in pictured:
+                beams.append(Beams(each.number, each.transmit_time,
+                                   solution.weights.astype(np.complex64)))
+        return Piece(table_of(rows, self.variant.types), tuple(beams), tuple(failures))
 
 
 def _design(cycle: Cycle, variant: Variant,

@@ -229,7 +229,7 @@ class _Work:
         self._check(inputs, results)
         for each in results:
             each.beams = sorted(
-                (beams for token in each.pieces if (beams := self.folder.beams(token))),
+                (beams for token in each.pieces for beams in self.folder.beams(token)),
                 key=lambda beams: beams.transmit_time) or each.beams
         return [each for each in results if each.recorded or each.pieces]
 
@@ -379,8 +379,9 @@ def _write_comparison(folder: Folder, results: Sequence[BagResult],
 
     tables.write_tables(rows(), schema, folder.path / 'whatif')
     found = variant_rows(tables.Columns(folder.path / 'whatif.parquet'), compared)
-    summary = tables.table_of(found, types | {
-        name: pa.float64() for row in found for name in row if name not in types})
+    summary = pa.table({
+        name: pa.array([row[name] for row in found], types.get(name, pa.float64()),
+                       from_pandas=True) for name in found[0]})
     with csv.CSVWriter(folder.path / 'whatif_summary.csv', summary.schema) as lines:
         lines.write_table(summary)
     return found
