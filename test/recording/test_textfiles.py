@@ -14,8 +14,9 @@ def read(tmp_path, name, text):
 
 
 def test_tum_lines_are_time_place_and_quaternion(tmp_path):
-    poses, rejected = read(tmp_path, 'robot1.tum',
-                           '# time x y z qx qy qz qw\n1.5 1 2 3 0 0 0.6 0.8\n\n2.5 4 5 6 0 0 0 1\n')
+    poses, rejected = read(
+        tmp_path, 'robot1.tum',
+        '# time x y z qx qy qz qw\n1.5 1 2 3 0 0 0.6 0.8\n\n2.5 4 5 6 0 0 0 1\n')
     assert [pose.stamp for pose in poses] == [1.5, 2.5]
     assert poses[0].body == 'robot1'
     assert poses[0].position == (1.0, 2.0, 3.0)

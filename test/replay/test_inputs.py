@@ -1,4 +1,4 @@
-"""Recordings of all kinds, whole and damaged: the same poses come out, and what is wrong is said."""
+"""Recordings of all kinds, whole and damaged: the same poses come out, faults are said."""
 
 from pathlib import Path
 
@@ -54,9 +54,10 @@ def ros1_bag(path):
 
 
 def compressed_bag(path, mode, storage=StoragePlugin.SQLITE3):
-    with Writer(path, version=9, storage_plugin=storage) as writer:
-        if mode is not None:
-            writer.set_compression(mode, CompressionFormat.ZSTD)
+    writer = Writer(path, version=9, storage_plugin=storage)
+    if mode is not None:
+        writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
         links = {f'/{body}/pose': writer.add_connection(
             f'/{body}/pose', data.POSE, typestore=data.STORE) for body in ('u1', 't1')}
         for topic, time, raw in data.entries():
