@@ -45,6 +45,12 @@ def rows_of(folder, name='cycles'):
     return table.select(kept).to_pylist()
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    """Draw the pictures of `full` only, which is made before this fixture."""
+    monkeypatch.setattr('nf_isac_ros.replay.report.write_pictures', lambda *arguments: [])
+
+
 @pytest.fixture(scope='module')
 def full(tmp_path_factory):
     """Poses and results, replayed with a what-if."""
@@ -359,7 +365,8 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
 
 def long_bag(path, count):
     """Poses of a user and a target in turn, one every 10 ms, in chunks."""
-    raws = {body: bytearray(data.cdr(data.pose(0, data.place(body, 0.0)))) for body in ('u1', 't1')}
+    raws = {body: bytearray(data.cdr(data.pose(0, data.place(body, 0.0))))
+            for body in ('u1', 't1')}
     found = []
     for k in range(count):
         body = ('u1', 't1')[k % 2]
