@@ -152,9 +152,12 @@ class Page:
         frames = patterns.frames
         source = ColumnDataSource({f'{IMAGE}{k}': [frame.image]
                                    for k, frame in enumerate(frames)})
-        drawn.image(image=f'{IMAGE}0', x=float(view.low[0]), y=float(view.low[1]),
-                    dw=float(width), dh=float(depth), color_mapper=mapper, source=source,
-                    name=PATTERN, level='image')
+        # One image for each instant, of which one is seen: the image of a glyph stays what it was
+        # when its field changes.
+        for k in range(len(frames)):
+            drawn.image(image=f'{IMAGE}{k}', x=float(view.low[0]), y=float(view.low[1]),
+                        dw=float(width), dh=float(depth), color_mapper=mapper, source=source,
+                        name=f'{PATTERN}{k}', level='image', visible=k == 0)
         # The bar speaks of decibels, the image of bytes.
         drawn.add_layout(ColorBar(color_mapper=LinearColorMapper(
             palette=Greys256[::-1][:210], low=patterns.low, high=patterns.high),
@@ -205,7 +208,13 @@ class Page:
                                          line_color=each.colour, level='underlay'))
             drawn.add_tools(HoverTool(renderers=renderers[:1], tooltips=[
                 ('', '$name'), (chart.swept, '@x'), (chart.unit, '@y{0.0000}')]))
-        if not chart.logarithmic:
+        if chart.logarithmic:
+            # The whiskers count as well.
+            ends = np.concatenate([(*each.low, *each.y, *each.high) for each in chart.series])
+            ends = ends[np.isfinite(ends) & (ends > 0)]
+            if len(ends):
+                drawn.y_range.start, drawn.y_range.end = ends.min() / 1.1, ends.max() * 1.1
+        else:
             drawn.y_range.start, drawn.y_range.end = -0.03, 1.06
         return drawn
 

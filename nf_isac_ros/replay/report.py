@@ -130,7 +130,7 @@ def render(figures: Figures, charts: Sequence[Comparison], cycles: Columns,
     data = {
         'timeRange': drawing.TIME_RANGE, 'timeBegin': time_range.start,
         'timeEnd': time_range.end, 'pattern': drawing.PATTERN,
-        'bodies': drawing.PATTERN_BODIES, 'image': drawing.IMAGE, 'x': drawing.X, 'y': drawing.Y,
+        'bodies': drawing.PATTERN_BODIES, 'x': drawing.X, 'y': drawing.Y,
         'instants': instants}
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(_page('report.html.j2'))

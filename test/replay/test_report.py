@@ -194,8 +194,9 @@ def test_page_works_offline_and_the_console_is_clean(page):
 
 
 def frame(page):
-    return page.run('return Bokeh.documents.map(d => d.get_model_by_name("pattern"))'
-                    '.filter(m => m)[0].glyph.image.field')
+    return page.run('return Bokeh.documents.flatMap(d => d.roots()).flatMap(f => f.renderers)'
+                    '.filter(r => r.visible && r.glyph.type === "Image")'
+                    '.map(r => r.glyph.image.field).join()')
 
 
 def test_slider_moves_by_arrow_keys(page):

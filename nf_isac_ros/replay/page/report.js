@@ -52,9 +52,9 @@
   // Instant of the beam pattern.
   const slider = document.getElementById('instant');
   function showInstant(k) {
-    const image = model(data.pattern), bodies = model(data.bodies);
-    if (image === null) { return; }
-    image.glyph.image = {field: data.image + k};
+    const bodies = model(data.bodies);
+    if (bodies === null) { return; }
+    data.instants.forEach((_, j) => { model(data.pattern + j).visible = j === k; });
     for (const renderer of [bodies, model(data.bodies + '-labels')]) {
       renderer.glyph.x = {field: data.x + k};
       renderer.glyph.y = {field: data.y + k};
