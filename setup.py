@@ -31,7 +31,8 @@ setup(
     maintainer='nf_isac_ros maintainers',
     maintainer_email='maintainers@nf-isac-ros.example.org',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed'], f'{PACKAGE}.watch': ['page/*']},
+    package_data={PACKAGE: ['py.typed'], f'{PACKAGE}.watch': ['page/*'],
+                  f'{PACKAGE}.replay': ['page/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

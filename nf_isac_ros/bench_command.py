@@ -18,7 +18,7 @@ SINGLE_THREADED = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS',
 LONG = 'long'
 PEERS = ('none', 'short', 'medium', 'all')
 PARTS = ('solve', 'warm', 'zero-forcing', 'threads', 'build', 'antennas', 'cycle', 'memory',
-         'extended', 'pose-to-beam', 'long')
+         'extended', 'replay', 'pose-to-beam', 'long')
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

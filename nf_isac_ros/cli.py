@@ -18,6 +18,7 @@ COMMANDS = {
     'watch': 'nf_isac_ros.watch_command',
     'bench': 'nf_isac_ros.bench_command',
     'figures': 'nf_isac_ros.figures.command',
+    'replay': 'nf_isac_ros.replay_command',
 }
 
 

@@ -47,7 +47,7 @@ def _lines(results: Mapping[str, Any], pictures: str) -> Iterator[str]:
             ('Channels, basis and Fisher map', BUILD, _build),
             ('Scaling', '', lambda rows: _scaling(rows, pictures)),
             ('Whole cycle', CYCLE, _cycle), ('From pose to beam, across processes', LIVE, _live),
-            ('Long runs', LONG, _long),
+            ('Replay', REPLAY, _replay), ('Long runs', LONG, _long),
             ('Memory', MEMORY, _memory), ('Repeated', REPEAT, _repeat)):
         found = list(part(rows))
         if found:
@@ -102,6 +102,8 @@ LONG = ('`make bench LONG=1`: player, beamformer and radio driver, lap after lap
         'beams*: cycles that ended without beams though the pose of a user was fresh; *not '
         'served*: those, and cycles whose beams leave such a user out. Shares are of the cycles '
         'that had beams or ought to have had some; between laps there are no poses.')
+REPLAY = ('Cycles of a motion that are designed again in a second, as `nf-isac replay` does it, '
+          'to full accuracy: in one process, and in several with one thread each.')
 MEMORY = ('Resident memory of one process over many cycles, after a tenth as many to warm up. '
           '*bytes per cycle*: slope of the line of least squares.')
 REPEAT = 'Cycles done twice in one process: how many gave beams that differ in any bit.'
@@ -322,6 +324,16 @@ def _concurrent(rows: Sequence[Row]) -> Iterator[str]:
           _pair(row['alone']), *_times(row), str(row['runs']),
           _number(row['solves_per_second']), _number(row['throughput_ratio'], '.2f'))
          for row in _of(rows, 'solve-concurrently')])
+
+
+def _replay(rows: Sequence[Row]) -> Iterator[str]:
+    yield from _table(
+        ('K, U', 'scenes', 'gap', 'cycles', 'one process, per second', 'processes', 'per second',
+         'ratio'),
+        [(f'{row["targets"]}, {row["users"]}', row['scenes'], f'{row["gap_required"]:g}',
+          str(row['cycles']), _number(row['alone_cycles_per_second']), str(row['workers']),
+          _number(row['cycles_per_second']), _number(row['throughput_ratio'], '.2f'))
+         for row in _of(rows, 'replay')])
 
 
 def _long(rows: Sequence[Row]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nf_isac_ros.conversions.pose_reader import PoseReader
 from nf_isac_ros.core.arrays import AntennaArray, planar_elements
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.motion import Circle
@@ -164,10 +165,9 @@ def recorded(folder: Path, name: str, deployment: Deployment,
         If there is no such recording.
 
     """
-    by_topic = {body.topic: [body] for body in bodies if body.topic is not None}
+    reader = PoseReader(bodies, deployment.world_frame, deployment.transforms)
     with Recording(folder / name) as recording:
-        report = read_trajectories(
-            recording.messages(by_topic), by_topic, deployment.world_frame)
+        report = read_trajectories(recording.messages(reader.topics), reader)
     paths = [report.trajectories[Role(body.role), body.id] for body in bodies]
     start = max(float(path.times[0]) for path in paths)
     end = min(float(path.times[-1]) for path in paths)

@@ -12,7 +12,7 @@ from pathlib import Path
 import time
 from typing import Any
 
-from nf_isac_ros.bench import building, cycling, extended, machine, solving
+from nf_isac_ros.bench import building, cycling, extended, machine, replaying, solving
 from nf_isac_ros.bench.pictures import draw
 from nf_isac_ros.bench.report import markdown
 from nf_isac_ros.bench.sampling import Effort, Row
@@ -23,7 +23,7 @@ from nf_isac_ros.files.deployment import load_deployment
 
 RESULTS = 'latest.json'
 PARTS = ('solve', 'warm', 'zero-forcing', 'threads', 'build', 'antennas', 'cycle', 'memory',
-         'extended', 'pose-to-beam', 'long')
+         'extended', 'replay', 'pose-to-beam', 'long')
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ def _parts(plan: Plan, motions: dict[tuple[int, int], Motion],
         'memory': lambda: chain(cycling.memory_rows(effort, motions),
                                 cycling.repeat_rows(effort, motions)),
         'extended': lambda: extended.rows(effort, plan.peers),
+        'replay': lambda: replaying.rows(effort, motions),
         'pose-to-beam': pose_to_beam,
         'long': long,
     }
@@ -147,6 +148,7 @@ def _line(row: Row, seconds: float) -> str:
                       ('rate_hz', '{:g} Hz'), ('p50_ms', 'p50 {} ms'), ('p99_ms', 'p99 {} ms'),
                       ('gap_max', 'largest gap {:.1e}'), ('iterations_p50', '{:g} iterations'),
                       ('bytes_per_cycle', '{} bytes per cycle'),
+                      ('cycles_per_second', '{} cycles per second'),
                       ('throughput_ratio', '{:g} times the throughput'),
                       ('different', '{} different'),
                       ('fresh_user_without_beam', '{} without beams'), ('failed', 'failed: {}')):

@@ -29,19 +29,19 @@ from nf_isac_ros.demo.runlog import (
     RunLog,
     TargetBound,
 )
+from nf_isac_ros.figures.style import (
+    BODY_COLOURS,
+    BODY_SYMBOLS,
+    FALLBACK_COLOUR,
+    MUTE_COLOUR,
+    broken,
+    round_number,
+    spread,
+)
 from nf_isac_ros.files.deployment import Deployment
 
 Vector = NDArray[np.float64]
 
-# Colours that colour-blind people can tell apart (Okabe and Ito); targets take warm ones and
-# users cool ones, and the shapes differ as well.
-COLOURS = {
-    TARGET: ('#D55E00', '#CC79A7', '#E69F00', '#8C3800'),
-    USER: ('#0072B2', '#009E73', '#56B4E9', '#00405F'),
-}
-SYMBOLS = {TARGET: 'D', USER: 'o'}
-FALLBACK_COLOUR = '#F0E442'
-MUTE_COLOUR = '#999999'
 REQUIRED_STYLE = (0, (1, 1.5))
 
 DPI = 100
@@ -54,9 +54,6 @@ RANGES = 120
 
 # Bands that last less than this in all cannot be seen [s].
 LEAST_BAND = 0.05
-
-# A line is broken where nothing is known for longer than this [s].
-GAP = 0.5
 
 # Responses that the background of the scene may take: some 3 seconds on a slow core.
 MOST_RESPONSES = 200_000_000
@@ -228,7 +225,7 @@ def _draw_bounds(axes: Axes, log: RunLog, width: float) -> float | None:
     for name in log.target_ids:
         entries = [entry for record in _window(log, log.bounds) for entry in record.targets
                    if entry.id == name and _plane_bound(entry) is not None]
-        for index in _spread(len(entries), ELLIPSES_PER_TARGET):
+        for index in spread(len(entries), ELLIPSES_PER_TARGET):
             covariance = _plane_bound(entries[index])
             assert covariance is not None
             variances, axes_ = np.linalg.eigh(covariance)
@@ -237,7 +234,7 @@ def _draw_bounds(axes: Axes, log: RunLog, width: float) -> float | None:
     if not chosen:
         return None
     large = float(np.quantile([half_axes[1] for _, _, half_axes, _ in chosen], 0.8))
-    factor = _round_number(ELLIPSE_SHARE * width / large) if large > 0 else 1.0
+    factor = round_number(ELLIPSE_SHARE * width / large) if large > 0 else 1.0
     for name, position, half_axes, major in chosen:
         axes.add_patch(Ellipse(
             (position[0], position[1]), 2 * factor * half_axes[1], 2 * factor * half_axes[0],
@@ -269,7 +266,7 @@ def _draw_track(axes: Axes, role: str, name: str, places: Vector,
     colour = _colour(log, role, name)
     axes.plot(places[:, 0], places[:, 1], color='white', linewidth=4.0, zorder=3)
     axes.plot(places[:, 0], places[:, 1], color=colour, linewidth=2.2, zorder=4)
-    axes.plot(*known[-1, :2], marker=SYMBOLS[role], color=colour, markersize=11,
+    axes.plot(*known[-1, :2], marker=BODY_SYMBOLS[role], color=colour, markersize=11,
               markeredgecolor='white', markeredgewidth=1.5, zorder=6)
     return [(name, known[-1, :2], colour)]
 
@@ -288,7 +285,7 @@ def _draw_outlines(axes: Axes, deployment: Deployment, log: RunLog, name: str) -
     settings = next((body for body in deployment.bodies
                      if body.id == name and body.role == TARGET), None)
     colour, found = _colour(log, TARGET, name), False
-    for index in _spread(len(poses), OUTLINES_PER_TARGET):
+    for index in spread(len(poses), OUTLINES_PER_TARGET):
         target = extended_target(poses[index], settings, deployment.contours)
         if target is None:
             continue
@@ -373,13 +370,13 @@ def _scene_legend(figure: Figure, tracks: Iterable[tuple[str, str]], factor: flo
     roles = {role for role, _ in tracks}
     handles = []
     if TARGET in roles:
-        handles.append(Line2D([], [], color=COLOURS[TARGET][0], marker=SYMBOLS[TARGET],
+        handles.append(Line2D([], [], color=BODY_COLOURS[TARGET][0], marker=BODY_SYMBOLS[TARGET],
                               markersize=9, linewidth=2.2, label='target: track, last position'))
     if USER in roles:
-        handles.append(Line2D([], [], color=COLOURS[USER][0], marker=SYMBOLS[USER], markersize=9,
-                              linewidth=2.2, label='user: track, last position'))
+        handles.append(Line2D([], [], color=BODY_COLOURS[USER][0], marker=BODY_SYMBOLS[USER],
+                              markersize=9, linewidth=2.2, label='user: track, last position'))
     if factor is not None:
-        handles.append(Patch(facecolor=COLOURS[TARGET][0], alpha=0.4,
+        handles.append(Patch(facecolor=BODY_COLOURS[TARGET][0], alpha=0.4,
                              label=f'Cramér-Rao bound, 1 sigma x {factor:g}'))
     if outlined:
         handles.append(Line2D([], [], color=SECTION_COLOURS[0], linewidth=4,
@@ -411,7 +408,7 @@ def _track(log: RunLog, role: str, name: str) -> tuple[Vector, Vector]:
                    for entry in record.targets if role == TARGET and entry.id == name]
         times = np.array([time for time, _ in entries])
         places = np.array([place for _, place in entries], dtype=float).reshape(-1, 3)
-    return _broken(times, places)
+    return broken(times, places)
 
 
 def _path(log: RunLog, role: str, name: str) -> Sequence[PathPoint]:
@@ -470,7 +467,7 @@ def _draw_root_bounds(axes: Axes, log: RunLog, origin: float) -> None:
                 ([entry.isotropic_root_crb for _, entry in entries], '--', f'{name}: isotropic')):
             line = 1e3 * np.array(values)
             line[~np.isfinite(line) | (line <= 0)] = math.nan
-            axes.plot(*_broken(times, line), style, color=colour, linewidth=1.8, label=label)
+            axes.plot(*broken(times, line), style, color=colour, linewidth=1.8, label=label)
     _log_scale(axes)
     axes.set_ylabel('root-CRB [mm]', fontsize=13)
 
@@ -495,8 +492,8 @@ def _draw_sinr(axes: Axes, log: RunLog, name: str, origin: float) -> None:
     if designed:
         times, values, required = np.array(designed).T
         values[~np.isfinite(values)] = math.nan
-        axes.plot(*_broken(times, values), color=colour, linewidth=1.8, label=f'{name}: designed')
-        axes.plot(*_broken(times, required), color='black', linewidth=1.6,
+        axes.plot(*broken(times, values), color=colour, linewidth=1.8, label=f'{name}: designed')
+        axes.plot(*broken(times, required), color='black', linewidth=1.6,
                   linestyle=REQUIRED_STYLE, label=f'{name}: required')
         ticks = [value for value in (values, required) if np.isfinite(value).any()]
     if ticks:
@@ -537,7 +534,7 @@ def _draw_latencies(axes: Axes, log: RunLog, origin: float) -> None:
             continue
         middle = float(np.median(known))
         largest, typical = max(largest, float(known.max())), min(typical, middle)
-        axes.plot(*_broken(times, line), color=colour, linewidth=1.6, marker='.', markersize=3,
+        axes.plot(*broken(times, line), color=colour, linewidth=1.6, marker='.', markersize=3,
                   label=f'{label},\nmedian {middle:.3g} ms')
     if 0.0 < typical < largest / 15.0:
         _log_scale(axes)
@@ -631,28 +628,5 @@ def _ids(log: RunLog, role: str) -> list[str]:
 
 
 def _colour(log: RunLog, role: str, name: str) -> str:
-    colours = COLOURS[role]
+    colours = BODY_COLOURS[role]
     return colours[_ids(log, role).index(name) % len(colours)]
-
-
-def _broken(times: Vector, values: Vector) -> tuple[Vector, Vector]:
-    """Return times and values with NaN put in where nothing is known for longer than GAP."""
-    if len(times) < 2:
-        return times, values
-    steps = np.diff(times)
-    gaps = np.flatnonzero(steps > max(GAP, 3.0 * float(np.median(steps)))) + 1
-    return (np.insert(times, gaps, math.nan),
-            np.insert(np.asarray(values, dtype=float), gaps, math.nan, axis=0))
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Indices that are spread evenly over a sequence, the last one among them."""
-    if count <= most:
-        return list(range(count))
-    return [round(index) for index in np.linspace(count - 1, 0, most)]
-
-
-def _round_number(value: float) -> float:
-    """Next smaller number of the form 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return power * max(step for step in (1.0, 2.0, 5.0) if step * power <= value * 1.0001)

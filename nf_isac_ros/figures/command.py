@@ -14,7 +14,7 @@ from nf_isac_ros.figures.errors import FigureError
 if TYPE_CHECKING:
     from nf_isac_ros.figures.parameters import Settings
     from nf_isac_ros.figures.session import Job
-    from nf_isac_ros.figures.sweep import Runner
+    from nf_isac_ros.parallel import Runner
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -65,13 +65,15 @@ def run(args: argparse.Namespace) -> int:
         SceneError,
         UnsuitableDesignError,
     )
+    from nf_isac_ros.parallel import SchedulerError
 
     try:
         if args.listing:
             _list(catalogue.panels(args.names or ['all']), args.settings)
             return EXIT_OK
         _make(args)
-    except (FigureError, SceneError, ArrayError, UnsuitableDesignError) as error:
+    except (FigureError, SchedulerError, SceneError, ArrayError,
+            UnsuitableDesignError) as error:
         return _report(str(error), EXIT_BAD_INPUT)
     except InfeasibleError as error:
         return _report(str(error), EXIT_INFEASIBLE)
@@ -116,33 +118,22 @@ def _list(wanted: dict[str, str], settings: Sequence[str]) -> None:
 
 def _make(args: argparse.Namespace) -> None:
     """Make figures; raises NfIsacError and OSError."""
-    from nf_isac_ros.figures import session, sweep
+    from nf_isac_ros import parallel
+    from nf_isac_ros.figures import session
 
-    if args.workers is not None and args.scheduler is not None:
-        raise FigureError('--workers: goes with --scheduler; must be left out, since the cluster '
-                          'has its own')
-    workers = _workers(args.workers)
+    workers = parallel.worker_count(args.workers, args.scheduler)
     wanted = catalogue.panels(args.names)
     listed = session.jobs(wanted, _parameters(wanted, args.settings))
     swept = [job for job in listed if not job.panel.timed]
     timed = [job for job in listed if job.panel.timed]
     if swept:
         if workers is None:
-            workers = sweep.worthwhile_workers(len(session.unique_tasks(swept)))
-        with sweep.cluster(args.scheduler, workers) as runner:
+            workers = parallel.worthwhile_workers(len(session.unique_tasks(swept)))
+        with parallel.cluster(args.scheduler, workers) as runner:
             _with_progress('sweeps', swept, runner, args.out)
     if timed:
         # After the processes of the sweeps have ended.
-        _with_progress('timing', timed, sweep.here, args.out)
-
-
-def _workers(text: str | None) -> int | None:
-    """Read the number of processes."""
-    if text is None:
-        return None
-    if not text.isdecimal() or int(text) > 1024:
-        raise FigureError(f'--workers: is {text!r}; must be a whole number from 0 to 1024')
-    return int(text)
+        _with_progress('timing', timed, parallel.here, args.out)
 
 
 def _with_progress(title: str, listed: list[Job], runner: Runner, folder: Path) -> None:

@@ -11,7 +11,7 @@ from nf_isac_ros.figures import catalogue
 from nf_isac_ros.figures.panels import Panel, Table, Task, stacked
 from nf_isac_ros.figures.parameters import Settings
 from nf_isac_ros.figures.style import new_figure, save
-from nf_isac_ros.figures.sweep import Runner
+from nf_isac_ros.parallel import Runner
 
 DIGITS = 12
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,16 @@ LOOKS = {
     'average-null': Look('Average-Null', '#CC79A7', 's', phase=0.6),
 }
 RED, BLUE = '#D55E00', '#0072B2'
+# Bodies: targets take warm colours and users cool ones, and the shapes differ as well.
+BODY_COLOURS = {
+    'target': ('#D55E00', '#CC79A7', '#E69F00', '#8C3800'),
+    'user': ('#0072B2', '#009E73', '#56B4E9', '#00405F'),
+}
+BODY_SYMBOLS = {'target': 'D', 'user': 'o'}
+FALLBACK_COLOUR = '#F0E442'
+MUTE_COLOUR = '#999999'
+# A line is broken where nothing is known for longer than this [s].
+GAP = 0.5
 
 
 def look(design: str) -> Look:
@@ -177,3 +188,26 @@ def save(figure: Figure, path: Path) -> list[Path]:
                     png, optimize=True)
         figure.savefig(svg, metadata={'Date': None})
     return [png, svg]
+
+
+def broken(times: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:
+    """Return times and values with NaN put in where nothing is known for longer than GAP."""
+    if len(times) < 2:
+        return times, values
+    steps = np.diff(times)
+    gaps = np.flatnonzero(steps > max(GAP, 3.0 * float(np.median(steps)))) + 1
+    return (np.insert(times, gaps, math.nan),
+            np.insert(np.asarray(values, dtype=float), gaps, math.nan, axis=0))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Indices that are spread evenly over a sequence, the last one among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(index) for index in np.linspace(count - 1, 0, most)]
+
+
+def round_number(value: float) -> float:
+    """Next smaller number of the form 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return power * max(step for step in (1.0, 2.0, 5.0) if step * power <= value * 1.0001)

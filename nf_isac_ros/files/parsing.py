@@ -106,9 +106,14 @@ def parse_file(path: Path, model: type[Model]) -> Model:
 
     """
     try:
-        return validate(_parse(_read(path)), model)
+        return validate(read_data(path), model)
     except FileError as error:
         raise FileError(f'{path}: {error}') from error
+
+
+def read_data(path: Path) -> Any:
+    """Read and parse a file, as `parse_file` does, without validating what is in it."""
+    return _parse(_read(path))
 
 
 def _read(path: Path) -> str:

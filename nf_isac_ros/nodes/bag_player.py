@@ -34,7 +34,12 @@ from nf_isac_ros.nodes.spin import run
 from nf_isac_ros.recording.exceptions import RecordingError
 from nf_isac_ros.recording.playback import Pace, parse_cuts
 from nf_isac_ros.recording.reader import RawMessage, Recording
-from nf_isac_ros.recording.trajectories import TrajectoryReport, read_trajectories, set_stamps
+from nf_isac_ros.recording.trajectories import (
+    SAME_CLOCK,
+    TrajectoryReport,
+    read_trajectories,
+    set_stamps,
+)
 
 PARAMETERS = (
     Parameter('deployment_file', '', 'Deployment file whose bodies name the topics to play',
@@ -61,9 +66,6 @@ CLOCK_PERIOD = 0.004   # [s]
 
 # Beyond the time after which a body is dropped, so that one is surely dropped between laps [s].
 SEAM = 0.2
-
-# Stamps that differ more than this from the time of recording come from another clock [s].
-SAME_CLOCK = 1.0
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from nf_isac_ros.core.cycle import DesignSettings, warm_up
 from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.planning import PlannedScene, plan_scene
+from nf_isac_ros.core.schedule import CycleSchedule
 from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.core.tracking import ChannelStore, TrackStore
 from nf_isac_ros.files.deployment import Deployment, load_deployment
@@ -37,7 +38,6 @@ from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
 from nf_isac_ros.nodes.inputs import PoseInputs
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values, watch
 from nf_isac_ros.nodes.qos import NO_EVENTS_OUT, overridable
-from nf_isac_ros.nodes.schedule import CycleSchedule
 from nf_isac_ros.nodes.spin import run, spare_the_collector
 
 ON_POSES, BY_TIMER = 'pose', 'timer'

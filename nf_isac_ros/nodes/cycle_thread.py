@@ -8,7 +8,7 @@ import time
 
 from rclpy.clock import ROSClock
 
-from nf_isac_ros.nodes.schedule import Beginning, CycleSchedule
+from nf_isac_ros.core.schedule import Beginning, CycleSchedule
 
 # A simulated clock goes at a pace of its own: it is looked at again after no less and no more
 # than this [s].

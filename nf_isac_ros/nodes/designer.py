@@ -33,10 +33,10 @@ from nf_isac_ros.core.reports import (
     orthogonal_factor,
 )
 from nf_isac_ros.core.scene import Scene
+from nf_isac_ros.core.schedule import Beginning, CycleSchedule
 from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.nodes.cycle_thread import CycleThread
 from nf_isac_ros.nodes.diagnostics import Counts
-from nf_isac_ros.nodes.schedule import Beginning, CycleSchedule
 
 # Cycles that `Designer.recent` looks back on.
 RECENT_CYCLES = 20

@@ -1,4 +1,4 @@
-"""Reading of rosbag2 recordings, torn ones included."""
+"""Reading of rosbag2 and rosbag1 recordings, torn ones included."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mcap.records import Channel, Chunk, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 SUFFIXES = ('.mcap', '.db3')
+ROS1_SUFFIX = '.bag'
 MCAP_MAGIC = b'\x89MCAP0\r\n'
 
 _IDL_SEPARATOR = '=' * 80 + '\n'
@@ -76,7 +78,7 @@ class _Whole:
     """A recording that rosbags reads: a folder with metadata.yaml, or a file with its index."""
 
     def __init__(self, path: Path) -> None:
-        self._reader = Reader(path)
+        self._reader = Ros1Reader(path) if path.suffix == ROS1_SUFFIX else Reader(path)
         self._reader.open()
         self.topics = [
             Topic(c.topic, c.msgtype, c.msgcount,
@@ -148,7 +150,9 @@ class _Torn:
 
 class Recording:
     """
-    A rosbag2 recording: a folder, an .mcap or a .db3 file. A context manager.
+    A recording of rosbag2 (a folder, an .mcap or a .db3 file) or rosbag1 (a .bag file).
+
+    A context manager.
 
     A folder without a usable metadata.yaml is read file by file, an MCAP file without its end
     (its recorder was killed) from the front as far as it goes; `notes` then says so.
@@ -212,7 +216,7 @@ class Recording:
             files = sorted(p for p in self.path.iterdir() if p.suffix in SUFFIXES)
             self.notes.append(f'{self.path.name}: read file by file, because {why}')
         else:
-            files = [self.path] if self.path.suffix in SUFFIXES else []
+            files = [self.path] if self.path.suffix in (*SUFFIXES, ROS1_SUFFIX) else []
         if not files:
             raise RecordingError(f'recording {self.path} cannot be read: {why}') from error
         failures = []
@@ -305,7 +309,9 @@ class Recording:
             yield BagMessage(topic, type_name, time, message)
 
     def deserialise(self, data: bytes, type_name: str) -> Any:
-        """Message object of `rosbags` from CDR bytes; raises whatever the bytes lead to."""
+        """Message object of `rosbags` from its bytes; raises whatever the bytes lead to."""
+        if self.path.suffix == ROS1_SUFFIX:
+            return self._store.deserialize_ros1(data, type_name)
         return self._store.deserialize_cdr(data, type_name)
 
     def close(self) -> None:

@@ -22,6 +22,8 @@ Vector = NDArray[np.float64]
 VELOCITY_REACH = 0.05
 # Nobody knows where a body was in a gap longer than this [s].
 MAX_GAP = 1.0
+# Stamps that differ more than this from the time of recording come from another clock [s].
+SAME_CLOCK = 1.0
 
 
 @dataclass(frozen=True)

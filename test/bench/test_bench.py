@@ -11,7 +11,7 @@ import socket
 import numpy as np
 import pytest
 
-from nf_isac_ros.bench import building, cycling, machine, solving
+from nf_isac_ros.bench import building, cycling, machine, replaying, solving
 from nf_isac_ros.bench.peers import Attempt, Ladder, Peer, Peers, certified_gaps, reference
 from nf_isac_ros.bench.report import markdown
 from nf_isac_ros.bench.sampling import TINY, milliseconds, paced
@@ -43,6 +43,7 @@ def results() -> dict:
         *cycling.long_memory_rows(TINY, {}, (1, 1)),
         *cycling.repeat_rows(TINY, {}, sizes[:1]),
         *solving.concurrent_rows(TINY, {}, sizes[:1]),
+        *replaying.rows(TINY, {}, (1, 1), workers=0),
     ]
     where = {**machine.describe(), 'load_end': machine.load()}
     return {'machine': where, 'date': '2026-01-01T00:00:00+00:00',
@@ -241,6 +242,15 @@ def test_solvers_at_once_are_beside_one_alone(results):
     assert row['alone']['runs'] >= 2
     assert row['throughput_ratio'] == pytest.approx(
         row['solves_per_second'] / row['alone']['solves_per_second'], rel=0.02)
+
+
+def test_replay_says_how_many_cycles_a_second(results):
+    row, = (row for row in results['rows'] if row['bench'] == 'replay')
+    assert row['cycles'] == 4 * TINY.runs
+    assert row['cycles_per_second'] > 0 and row['alone_cycles_per_second'] > 0
+    assert row['throughput_ratio'] == pytest.approx(
+        row['cycles_per_second'] / row['alone_cycles_per_second'], rel=0.02)
+    assert '## Replay' in markdown(results)
 
 
 def test_long_runs_are_on_request(monkeypatch, tmp_path):

@@ -25,6 +25,7 @@ from nf_isac_ros.demo.runlog import (
     TargetBound,
     UserSinr,
 )
+from nf_isac_ros.figures.style import broken, round_number
 from nf_isac_ros.files.deployment import Deployment, MarkerSettings
 
 ARRAY = AntennaArray(planar_elements(8, 8, 0.05), Pose(
@@ -104,7 +105,7 @@ def test_scene_is_a_picture_of_1200_pixels_with_each_body_in_its_colour(deployme
     width, height = width_and_height(tmp_path / 'scene.png')
     assert width == 1200 and 700 <= height <= 1200
     for role in ('target', 'user'):
-        assert share_of_colour(tmp_path / 'scene.png', pictures.COLOURS[role][0]) > 2e-4
+        assert share_of_colour(tmp_path / 'scene.png', pictures.BODY_COLOURS[role][0]) > 2e-4
 
 
 def test_scene_has_the_outline_of_an_extended_target(deployment, log, tmp_path):
@@ -227,7 +228,7 @@ def test_labels_cover_neither_each_other_nor_the_tracks(deployment, log, tmp_pat
 
 
 def test_a_line_is_broken_where_nothing_is_known():
-    times, values = pictures._broken(np.array([0.0, 0.1, 0.2, 2.0, 2.1]), np.arange(5.0))
+    times, values = broken(np.array([0.0, 0.1, 0.2, 2.0, 2.1]), np.arange(5.0))
     assert np.isnan(times).tolist() == [False, False, False, True, False, False]
     assert np.isnan(values).tolist() == [False, False, False, True, False, False]
 
@@ -235,4 +236,4 @@ def test_a_line_is_broken_where_nothing_is_known():
 @pytest.mark.parametrize(('value', 'rounded'), [(1.0, 1), (4.9, 2), (5.0, 5), (730.0, 500),
                                                 (0.03, 0.02)])
 def test_factors_are_round(value, rounded):
-    assert pictures._round_number(value) == pytest.approx(rounded)
+    assert round_number(value) == pytest.approx(rounded)

@@ -30,7 +30,7 @@ from nf_isac_ros.figures.extended import (
 )
 from nf_isac_ros.figures.panels import Task, stacked, where
 from nf_isac_ros.figures.parameters import describe
-from nf_isac_ros.figures.sweep import here
+from nf_isac_ros.parallel import here
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / 'shared' / 'data' / 'reference' / 'extended_target'

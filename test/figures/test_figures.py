@@ -24,7 +24,7 @@ from nf_isac_ros.figures.errors import FigureError
 from nf_isac_ros.figures.panels import where
 from nf_isac_ros.figures.parameters import describe
 from nf_isac_ros.figures.session import jobs, unique_tasks
-from nf_isac_ros.figures.sweep import worthwhile_workers
+from nf_isac_ros.parallel import worthwhile_workers
 
 DOCS = Path(__file__).parents[2] / 'docs'
 REFERENCE = Path(__file__).parents[2].parent / 'shared' / 'data' / 'reference' / 'near_field'
@@ -346,7 +346,7 @@ def test_listing_shows_panels_and_changed_parameters(capsys):
     (['fig3a', '--workers', '0', '--set', 'depth_m=0.01'], ['t1', 'wavelength']),
 ], ids=lambda value: '_'.join(value) or 'nothing' if isinstance(value, list) else None)
 def test_bad_requests_end_in_one_line(arguments, words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('nf_isac_ros.figures.sweep.CONNECT', 0.5)
+    monkeypatch.setattr('nf_isac_ros.parallel.CONNECT', 0.5)
     assert main([*arguments, '--out', str(tmp_path)]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     for word in words:

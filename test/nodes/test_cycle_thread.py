@@ -12,8 +12,8 @@ pytest.importorskip('rclpy', reason='no ROS environment')
 from rclpy.clock import ClockType, ROSClock  # noqa: E402
 from rclpy.time import Time  # noqa: E402
 
+from nf_isac_ros.core.schedule import CycleSchedule  # noqa: E402
 from nf_isac_ros.nodes.cycle_thread import CycleThread  # noqa: E402
-from nf_isac_ros.nodes.schedule import CycleSchedule  # noqa: E402
 
 LONG = 3600.0
 

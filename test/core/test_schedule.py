@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nf_isac_ros.nodes.schedule import BURST, LONGEST, PATIENCE, QUIET, CycleSchedule
+from nf_isac_ros.core.schedule import BURST, LONGEST, PATIENCE, QUIET, CycleSchedule
 
 PERIOD = 0.01
 START = 1000.0

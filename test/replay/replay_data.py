@@ -1,0 +1,149 @@
+"""Small recordings that the tests of the replay make themselves."""
+
+from __future__ import annotations
+
+from math import cos, pi, sin
+from pathlib import Path
+
+import numpy as np
+
+from nf_isac_ros.recording.types import standard_store
+from nf_isac_ros.recording.writer import RecordingWriter
+
+POSE = 'geometry_msgs/msg/PoseStamped'
+START = 1_700_000_000 * 10 ** 9   # [ns]
+PERIOD = 20_000_000               # [ns]
+SHARED = Path(__file__).parents[2].parent / 'shared' / 'data' / 'recordings'
+STORE = standard_store()
+
+DEPLOYMENT = """
+world_frame: map
+array:
+  upa: {elements: [8, 8], spacing_wavelengths: 0.5}
+  position_m: [0.0, 0.0, 1.0]
+  orientation_xyzw: [-0.7071068, 0.0, 0.0, 0.7071068]
+radio:
+  carrier_hz: 2.8e+10
+  power_w: 1.0
+  symbols: 1000
+  user_noise_w: 1.0e-9
+  sensing_noise: {power_w: 1.0e-12}
+design: {name: crb-min, rate_hz: 20, budget_ms: 40}
+bodies:
+  - {id: u1, role: user, topic: /u1/pose, type: geometry_msgs/msg/PoseStamped,
+     min_sinr_db: 10}
+  - {id: t1, role: target, topic: /t1/pose, type: geometry_msgs/msg/PoseStamped}
+"""
+
+
+def deployment_file(folder: Path, text: str = DEPLOYMENT) -> Path:
+    path = folder / 'deployment.yaml'
+    path.write_text(text)
+    return path
+
+
+def place(body: str, time: float) -> tuple[float, float, float]:
+    """Where a body is, so many seconds after the start [m]: slow circles before the array."""
+    if body == 'u1':
+        return (cos(pi * time / 5), 3.0 + sin(pi * time / 5), 0.5)
+    return (1.0 + 0.5 * sin(pi * time / 4), 4.0 + 0.5 * cos(pi * time / 4), 0.5)
+
+
+def header(stamp: int, frame: str = 'map') -> object:
+    types = STORE.types
+    return types['std_msgs/msg/Header'](
+        types['builtin_interfaces/msg/Time'](stamp // 10 ** 9, stamp % 10 ** 9), frame)
+
+
+def pose(stamp: int, position: tuple[float, float, float], frame: str = 'map',
+         store: object = STORE) -> object:
+    types = store.types
+    return types[POSE](
+        header(stamp, frame),
+        types['geometry_msgs/msg/Pose'](
+            types['geometry_msgs/msg/Point'](*position),
+            types['geometry_msgs/msg/Quaternion'](0.0, 0.0, 0.0, 1.0)))
+
+
+def cdr(message: object, type_name: str = POSE) -> bytes:
+    return bytes(STORE.serialize_cdr(message, type_name))
+
+
+def entries(seconds: float = 2.0, frame: str = 'map', lag: int = 1_000_000,
+            begin: float = 0.0) -> list[tuple[str, int, bytes]]:
+    """Topic, log time, bytes of poses of both bodies at 50 Hz."""
+    found = []
+    for k in range(round(seconds * 1e9 / PERIOD)):
+        stamp = START + round(begin * 1e9) + k * PERIOD
+        for body in ('u1', 't1'):
+            at = place(body, begin + k * PERIOD * 1e-9)
+            found.append((f'/{body}/pose', stamp + lag, cdr(pose(stamp, at, frame))))
+    return found
+
+
+def write_bag(path: Path, found: list[tuple[str, int, bytes]], storage: str = 'mcap',
+              types: dict[str, str] | None = None, flush: int = 50) -> Path:
+    with RecordingWriter(path, storage) as writer:
+        for topic in dict.fromkeys(topic for topic, *_ in found):
+            writer.add_topic(topic, (types or {}).get(topic, POSE))
+        for number, (topic, time, data) in enumerate(found):
+            assert writer.write(topic, data, time)
+            if number % flush == flush - 1:
+                writer.flush()
+    return path
+
+
+def small_bag(folder: Path, **options: object) -> Path:
+    """Two seconds of a user and a target."""
+    return write_bag(folder / 'bag', entries(**options))
+
+
+OWN = {'/status': 'nf_isac_msgs/msg/DesignStatus', '/crb': 'nf_isac_msgs/msg/CrbArray',
+       '/radio/status': 'nf_isac_msgs/msg/RadioStatus'}
+HAS_MESSAGES = OWN['/status'] in STORE.fielddefs
+
+
+def results(cycles: int = 30, period: int = 50_000_000, muted: tuple[int, ...] = (10, 11, 12),
+            ) -> list[tuple[str, int, bytes]]:
+    """Status, bounds and radio of cycles as a node would have published them."""
+    types = STORE.types
+    found = []
+    nan = float('nan')
+    for k in range(cycles):
+        begin = START + 5_000_000 + k * period
+        mute = k in muted
+        head = header(begin + 30_000_000)
+        status = types[OWN['/status']](
+            header=head, sequence=k, cycle=k, design='crb-min', outcome=3 if mute else 0,
+            fallback_reason='tracks-dropped' if mute else '', users=[] if mute else [
+                types['nf_isac_msgs/msg/UserStatus']('u1', 10.0, 10.5 if k % 2 else 9.0, 1)],
+            tracks=[types['nf_isac_msgs/msg/TrackStatus']('u1', 1, 0, 0.03),
+                    types['nf_isac_msgs/msg/TrackStatus']('t1', 0, 0, 0.03)],
+            objective=nan, bound=nan, gap=1e-4, power=0.0 if mute else 1.0, iterations=5,
+            warm=True, cycle_ms=4.0, pose_to_beam_ms=6.0,
+            stages=[types['nf_isac_msgs/msg/StageTime']('solve', 2.0)], overruns=0,
+            fallbacks=[], rejected=[types['nf_isac_msgs/msg/Count']('future-stamp', 2)])
+        if not mute:
+            entry = types['nf_isac_msgs/msg/CrbEntry'](
+                id='t1', kind=0, field=1,
+                position=types['geometry_msgs/msg/Point'](1.0, 4.0, 0.5),
+                parameters=['x', 'y', 'z'], units=['m', 'm', 'm'],
+                covariance=np.diag([1e-6, 4e-6, 4e-6]).ravel(), crb=9e-6, isotropic_crb=9e-2,
+                illumination=1.0)
+            found.append(('/crb', begin + 4_000_000, cdr(types[OWN['/crb']](
+                header=head, sequence=k, design_stamp=head.stamp, entries=[entry], sum_crb=9e-6,
+                isotropic_sum_crb=9e-2, bound=nan, objective=nan, gap=1e-4), OWN['/crb'])))
+        found.append(('/status', begin + 4_000_000, cdr(status, OWN['/status'])))
+        found.append(('/radio/status', begin + 5_000_000, cdr(types[OWN['/radio/status']](
+            header=head, armed=True, muted=mute, mute_reason='lease-ended' if mute else '',
+            last_sequence=k, applied=k, late=0, dropped=0, rejected=[], power=1.0,
+            power_limit=1.0, max_element_power=0.1, eirp=4.0, muted_duration=0.0,
+            users=[types['nf_isac_msgs/msg/UserStatus']('u1', 10.0, 9.5, 1)]),
+            OWN['/radio/status'])))
+    return found
+
+
+def full_bag(folder: Path) -> Path:
+    """Poses, and what was published."""
+    found = sorted([*entries(), *results()], key=lambda entry: entry[1])
+    return write_bag(folder / 'full', found, types=OWN)
