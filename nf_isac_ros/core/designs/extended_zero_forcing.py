@@ -175,7 +175,7 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
     channels = np.ascontiguousarray(narrow.user_channels)
     d, n_users = channels.shape
     frame = np.eye(d, dtype=complex)
-    least = np.zeros(0)
+    least: Real = np.zeros(0)
     if n_users:
         if n_users > d or not np.linalg.cond(channels[:n_users]) < MAX_CONDITION:
             return None

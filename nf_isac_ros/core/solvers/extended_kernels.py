@@ -702,11 +702,11 @@ def solve(task: Task, gap: float) -> Answer:
                         for v in range(n_levels):
                             border[t, v] -= (by_level[n_forms + i, t]
                                              * solved[n_forms + i, 1 + v])
-                level_moves = np.linalg.solve(border, aside)
+                level_moves[:] = np.linalg.solve(border, aside)
             final = solved[:, 0].copy()
             for t in range(n_levels):
                 final += level_moves[t] * solved[:, 1 + t]
-            factors = final.copy()
+            factors[:] = final
             factors[:n] = omega @ final[:n] + known - by_level @ level_moves
             dual_change = residual + _assembled(task, forms, factors)
             change = -covariance - covariance @ dual_change @ inverse
