@@ -33,10 +33,9 @@ from nf_isac_ros.nodes.qos import TRACKS, overridable, poses_out
 from nf_isac_ros.nodes.spin import run
 from nf_isac_ros.recording.exceptions import RecordingError
 from nf_isac_ros.recording.playback import Pace, parse_cuts
-from nf_isac_ros.recording.reader import RawMessage, Recording
+from nf_isac_ros.recording.reader import Recording
 from nf_isac_ros.recording.trajectories import (
     SAME_CLOCK,
-    TrajectoryReport,
     read_trajectories,
     set_stamps,
 )
@@ -198,7 +197,7 @@ class BagPlayer(Node):
                 raise RecordingError(f'recording {path} has no message on any of '
                                      f'{", ".join(self._types)}')
             self._entries = [Entry(m.log_time, m.topic, m.data) for m in raw]
-            self._report = self._read_truth(recording, raw)
+            self._report = read_trajectories(recording.messages(self._types), self._reader)
             self._pace = Pace(recording.start, recording.end, self._stamp_rate, gap)
         lag = statistics.median(self._report.lags) if self._report.lags else 0.0
         self._lag = 0 if abs(lag) <= SAME_CLOCK else round(1e9 * lag)
@@ -214,9 +213,6 @@ class BagPlayer(Node):
         self.get_logger().info(
             f'{len(raw)} poses of {len(self._report.trajectories)} bodies in '
             f'{1e-9 * (self._pace.end - self._pace.start):.1f} s from {path}')
-
-    def _read_truth(self, recording: Recording, raw: list[RawMessage]) -> TrajectoryReport:
-        return read_trajectories(recording.messages(self._types), self._reader)
 
     def _begin(self) -> None:
         """Wait for the beginning of the recording, and set it."""

@@ -19,10 +19,10 @@ from nf_isac_ros.recording.writer import PENDING_LIMIT, PatientFile, RecordingWr
 
 SHARED = Path(__file__).parents[2].parent / 'shared' / 'data' / 'recordings'
 POSE = 'geometry_msgs/msg/PoseStamped'
-STATUS = 'nf_isac_msgs/msg/RadioStatus'
+CHANNELS = 'nf_isac_msgs/msg/UserChannelArray'
 
 needs_messages = pytest.mark.skipif(
-    STATUS not in standard_store().fielddefs, reason='nf_isac_msgs is not built and sourced')
+    CHANNELS not in standard_store().fielddefs, reason='nf_isac_msgs is not built and sourced')
 
 
 def pose(store, x, stamp=0):
@@ -96,22 +96,20 @@ def test_topics_are_listed_with_type_and_count(bag):
 @needs_messages
 def test_own_messages_need_no_installation_to_be_read(tmp_path, store, monkeypatch):
     types = store.types
-    time = types['builtin_interfaces/msg/Time'](1, 2)
-    status = types[STATUS](
-        header=types['std_msgs/msg/Header'](time, 'array'), armed=True, muted=False,
-        mute_reason='', last_sequence=7, applied=3, late=0, dropped=1,
-        rejected=[types['nf_isac_msgs/msg/Count']('not-finite', 2)], power=0.5, power_limit=1.0,
-        max_element_power=0.1, eirp=4.0, muted_duration=0.0,
-        users=[types['nf_isac_msgs/msg/UserStatus']('u1', 20.0, np.nan, 1)])
+    header = types['std_msgs/msg/Header'](types['builtin_interfaces/msg/Time'](1, 2), 'array')
+    channel = types['nf_isac_msgs/msg/UserChannel'](
+        header, 'u1', 'layout', 1, np.array([3.0, -4.0], np.float32), np.nan)
+    message = types[CHANNELS](header, [channel])
     with RecordingWriter(tmp_path / 'bag') as writer:
-        writer.add_topic('/radio/status', STATUS)
-        writer.write('/radio/status', bytes(store.serialize_cdr(status, STATUS)), 1)
+        writer.add_topic('/channels', CHANNELS)
+        writer.write('/channels', bytes(store.serialize_cdr(message, CHANNELS)), 1)
     monkeypatch.setenv('AMENT_PREFIX_PATH', '')
     with Recording(tmp_path / 'bag') as recording:
         (found,) = recording.messages()
-    assert found.message.last_sequence == 7
-    assert found.message.rejected[0].reason == 'not-finite'
-    assert np.isnan(found.message.users[0].sinr_db)
+    read, = found.message.channels
+    assert (read.id, read.n_elements) == ('u1', 1)
+    np.testing.assert_array_equal(read.channel, [3.0, -4.0])
+    assert np.isnan(read.min_sinr_db)
 
 
 def test_folder_without_metadata_is_read(bag):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nf_isac_ros.conversions.pose_reader import PoseReader
 from nf_isac_ros.files.deployment import load_deployment
 from nf_isac_ros.recording.reader import Recording
 from nf_isac_ros.recording.trajectories import read_trajectories
@@ -30,12 +31,11 @@ def test_all_bodies_are_in_the_recording_and_in_front_of_the_array(config):
     if not bag.is_dir():
         pytest.skip(f'{bag} is not there')
     deployment = load_deployment(config)
-    bodies = {body.topic: [body] for body in deployment.bodies}
+    reader = PoseReader(deployment.bodies, deployment.world_frame, deployment.transforms)
     with Recording(bag) as recording:
         for body in deployment.bodies:
             assert recording.type_of(body.topic) == body.type
-        report = read_trajectories(
-            recording.messages(bodies), bodies, deployment.world_frame)
+        report = read_trajectories(recording.messages(reader.topics), reader)
     assert not report.rejected
     assert len(report.trajectories) == len(deployment.bodies)
     array = deployment.transmit_array
@@ -67,12 +67,11 @@ def test_odometry_velocities_agree_with_the_positions_on_the_whole():
     if not bag.is_dir():
         pytest.skip(f'{bag} is not there')
     deployment = load_deployment(ROOT / 'config' / 'recordings' / f'{bag.name}.yaml')
-    bodies = {body.topic: [body] for body in deployment.bodies if body.role == 'target'}
-    ((topic, (body,)),) = bodies.items()
+    body, = (body for body in deployment.bodies if body.role == 'target')
     with Recording(bag) as recording:
-        messages = list(recording.messages([topic]))
-    trajectory = next(iter(
-        read_trajectories(messages, bodies, deployment.world_frame).trajectories.values()))
+        messages = list(recording.messages([body.topic]))
+    trajectory, = read_trajectories(
+        messages, PoseReader([body], deployment.world_frame)).trajectories.values()
     told, measured = [], []
     for message in messages[15:-15]:
         velocity = message.message.twist.twist.linear

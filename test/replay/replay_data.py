@@ -6,6 +6,7 @@ from math import cos, pi, sin
 from pathlib import Path
 
 import numpy as np
+from rosbags.interfaces import Nodetype
 
 from nf_isac_ros.recording.types import standard_store
 from nf_isac_ros.recording.writer import RecordingWriter
@@ -98,6 +99,16 @@ def small_bag(folder: Path, **options: object) -> Path:
     return write_bag(folder / 'bag', entries(**options))
 
 
+def filled(type_name: str, **values: object) -> object:
+    """Message whose other fields are zero, false or empty."""
+    for name, (kind, detail) in STORE.fielddefs[type_name][1]:
+        if name not in values:
+            values[name] = (
+                filled(detail) if kind == Nodetype.NAME else [] if kind != Nodetype.BASE else
+                {'string': '', 'bool': False, 'float64': 0.0, 'float32': 0.0}.get(detail[0], 0))
+    return STORE.types[type_name](**values)
+
+
 OWN = {'/status': 'nf_isac_msgs/msg/DesignStatus', '/crb': 'nf_isac_msgs/msg/CrbArray',
        '/radio/status': 'nf_isac_msgs/msg/RadioStatus'}
 HAS_MESSAGES = OWN['/status'] in STORE.fielddefs
@@ -134,10 +145,9 @@ def results(cycles: int = 30, period: int = 50_000_000, muted: tuple[int, ...] =
                 header=head, sequence=k, design_stamp=head.stamp, entries=[entry], sum_crb=9e-6,
                 isotropic_sum_crb=9e-2, bound=nan, objective=nan, gap=1e-4), OWN['/crb'])))
         found.append(('/status', begin + 4_000_000, cdr(status, OWN['/status'])))
-        found.append(('/radio/status', begin + 5_000_000, cdr(types[OWN['/radio/status']](
-            header=head, armed=True, muted=mute, mute_reason='lease-ended' if mute else '',
-            last_sequence=k, applied=k, late=0, dropped=0, rejected=[], power=1.0,
-            power_limit=1.0, max_element_power=0.1, eirp=4.0, muted_duration=0.0,
+        found.append(('/radio/status', begin + 5_000_000, cdr(filled(
+            OWN['/radio/status'], header=head, armed=True, muted=mute,
+            mute_reason='lease-ended' if mute else '', power=1.0,
             users=[types['nf_isac_msgs/msg/UserStatus']('u1', 10.0, 9.5, 1)]),
             OWN['/radio/status'])))
     return found
