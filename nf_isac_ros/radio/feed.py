@@ -67,6 +67,7 @@ class BackendFeed:
         self._ending = self._given_up = False
         self._job: _Job | None = None
         self._handed_over: _Job | None = None
+        self._confirmed: Beams | None = None
         # Mutes that were asked for, the newest of them that was answered, and those under way.
         self._asked = self._answered = self._attempts = 0
         # How long calls that are under way, or due, have been waited for [ns].
@@ -107,10 +108,16 @@ class BackendFeed:
             return self._broken or bool(self._late)
 
     @property
-    def busy(self) -> bool:
-        """Whether a call is under way or due: `watch` has to look after it."""
+    def calls(self) -> frozenset[str]:
+        """Calls that are under way or due: `watch` has to look after them."""
         with self._changed:
-            return bool(self._waited) or self._due
+            return frozenset(self._waited) | ({TRANSMIT} if self._due else frozenset())
+
+    @property
+    def confirmed(self) -> Beams | None:
+        """Beams that `transmit` of the backend has returned from last; None: it is muted."""
+        with self._changed:
+            return self._confirmed
 
     def wait_silent(self, seconds: float) -> bool:
         """Wait until the backend has answered that it is muted; tell whether it has."""
@@ -201,6 +208,8 @@ class BackendFeed:
                     self._broken = trouble
                 if trouble:
                     self._job = None
+                elif job is not None:
+                    self._confirmed = job.beams
                 if trouble or (job is not None and self._asked != asked):
                     # Whether the mute or these beams came last, nobody knows.
                     self._handed_over = job
@@ -238,7 +247,7 @@ class BackendFeed:
             self._attempts -= 1
             if not failed and asked > self._answered:
                 self._answered = asked
-                self._handed_over = None
+                self._handed_over = self._confirmed = None
             if self._answered == self._asked:
                 self._waited.pop(MUTE, None)
             if not self._attempts:

@@ -250,8 +250,10 @@ class BeamGate:
 
         """
         self._heard = steady_now
-        if muted and self._emission is not None and (
-                sequence >= self._emission.command.sequence):
+        # It may be heard after the lease, and tells why nothing came in its place.
+        concerned = self._emission is not None or self._reason == LEASE_OVER
+        if muted and concerned and self.last is not None and (
+                sequence >= self.last.command.sequence):
             self._stop(DESIGNER_MUTE, detail, steady_now)
 
     def offer(self, emission: Emission, node_now: int, steady_now: int) -> Verdict:
@@ -320,6 +322,15 @@ class BeamGate:
         else:
             self._emission = self.last = changed
         return True
+
+    def end_lease(self, steady_now: int) -> None:
+        """Mute as at the end of the lease: that of what the backend still emits is over."""
+        self._stop(LEASE_OVER, '', steady_now)
+
+    @property
+    def lease(self) -> Lease:
+        """Of the command that was applied last."""
+        return self._lease
 
     def _check_order(self, command: BeamCommand, emitting: bool) -> None:
         newest = self._newest

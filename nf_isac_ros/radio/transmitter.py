@@ -117,6 +117,8 @@ class Transmitter:
         self._last: Applied | None = None
         self._changed = threading.Condition()
         self._on_air: Emission | None = None
+        # Of the beams that the backend is known to emit.
+        self._lease = self._gate.lease
         self._ending = False
         self._feed = BackendFeed(backend, backend_timeout, self._wake)
         self._thread = threading.Thread(target=self._watch, name='lease', daemon=True)
@@ -221,8 +223,13 @@ class Transmitter:
             return
         changed = self._shaper.keep_clear(present)
         with self._changed:
-            if self._gate.replace(present, changed, self._steady_clock()):
-                self._enforce()
+            if not self._gate.replace(present, changed, self._steady_clock()):
+                return
+            if changed.beams is not present.beams or changed.beams is not self._feed.confirmed:
+                # What the backend emits until it has taken the new beams was not looked at.
+                self._feed.silence()
+                self._on_air = None
+            self._enforce()
 
     def latch(self, name: str, detail: str) -> None:
         """Mute until reset."""
@@ -241,9 +248,9 @@ class Transmitter:
                 else emission, self._last, gate.tally.copy(), gate.muted_duration(steady))
 
     @property
-    def calling(self) -> bool:
-        """Whether a call of the backend is under way, or due."""
-        return self._feed.busy
+    def calls(self) -> frozenset[str]:
+        """Names of the calls of the backend that are under way, or due."""
+        return self._feed.calls
 
     def _wake(self) -> None:
         with self._changed:
@@ -256,6 +263,9 @@ class Transmitter:
         for trouble in self._feed.watch(steady):
             self._gate.latch(trouble.name, trouble.detail, steady)
             emission = None
+        if emission is not None and self._outlived(emission, steady):
+            self._gate.end_lease(steady)
+            emission = None
         if emission is not self._on_air:
             if emission is None:
                 self._feed.silence()
@@ -266,6 +276,18 @@ class Transmitter:
             self._changed.notify_all()
         return emission
 
+    def _outlived(self, emission: Emission, steady: int) -> bool:
+        """
+        Tell whether the backend emits earlier beams past their lease; the lock is held.
+
+        It does so while it takes the new ones, for however long that may be.
+        """
+        confirmed = self._feed.confirmed
+        if confirmed is None or confirmed is emission.beams:
+            self._lease = self._gate.lease
+            return False
+        return self._lease.remaining(self._node_clock(), steady) <= 0
+
     def _watch(self) -> None:
         try:
             with self._changed:
@@ -274,7 +296,7 @@ class Transmitter:
                     left = 1e-9 * self._gate.remaining(self._node_clock(), self._steady_clock())
                     on_air = self._on_air is not None
                     self._changed.wait(
-                        min(left, POLL) if on_air else POLL if self._feed.busy else None)
+                        min(left, POLL) if on_air else POLL if self._feed.calls else None)
         except BaseException as error:
             # However this thread ends, nothing is on the air behind it, now or later.
             self._feed.close(0.0)
