@@ -44,12 +44,24 @@ STATES = {'configure': 'inactive', 'activate': 'active', 'deactivate': 'inactive
           'cleanup': 'unconfigured'}
 
 
+def _in_use(number: int) -> bool:
+    """Tell whether a process listens in a ROS domain, as tools/test.sh does."""
+    port = 7400 + 250 * number + 10   # unicast discovery of the first participant
+    try:
+        sockets = Path('/proc/net/udp').read_text()
+    except OSError:
+        return False
+    return f':{port:04X} ' in sockets
+
+
 @pytest.fixture(scope='session')
 def domain() -> Iterator[int]:
     """ROS domain that no other test session on this machine uses; set in the environment."""
     if MISSING:
         pytest.skip(MISSING)
     for number in range(10, 100):
+        if _in_use(number):
+            continue
         # The names that tools/test.sh and the demo use, so that nobody shares a domain.
         name = f'nf_isac_ros_domain_{number}_{os.getuid()}.lock'
         lock = (Path(tempfile.gettempdir()) / name).open('a')
