@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.localisation.loop import LoopRecord
 from nf_isac_ros.demo.loop import TargetErrors, latency_rows
-from nf_isac_ros.demo.pictures import COLOURS, DPI, WIDTH
+from nf_isac_ros.demo.pictures import DPI, WIDTH
 from nf_isac_ros.demo.runlog import TARGET, USER, RunLog
+from nf_isac_ros.figures.style import BODY_COLOURS
 
 Vector = NDArray[np.float64]
 
@@ -44,7 +45,7 @@ def draw_loop(log: RunLog, errors: Sequence[TargetErrors], path: Path) -> None:
     users = log.user_ids
     figure, panels = _panels([2.6] * len(errors) + [1.8] * bool(users))
     origin = min((row.track_times[0] for row in errors if len(row.track_times)), default=0.0)
-    for axes, row, colour in zip(panels, errors, _cycle(COLOURS[TARGET], len(errors)),
+    for axes, row, colour in zip(panels, errors, _cycle(BODY_COLOURS[TARGET], len(errors)),
                                  strict=False):
         axes.plot(row.echo_times - origin, 1e3 * row.echo_errors, '.', color=colour, alpha=0.25,
                   markersize=4, markeredgewidth=0, label=f'{row.id}: error of an echo')
@@ -59,7 +60,7 @@ def draw_loop(log: RunLog, errors: Sequence[TargetErrors], path: Path) -> None:
         _end_panel(axes)
     if users:
         axes = panels[-1]
-        for name, colour in zip(users, _cycle(COLOURS[USER], len(users)), strict=True):
+        for name, colour in zip(users, _cycle(BODY_COLOURS[USER], len(users)), strict=True):
             seen = np.array([(status.stamp - origin, user.sinr_db)
                              for status in log.in_window(log.radio) for user in status.users
                              if user.id == name and math.isfinite(user.sinr_db)]).reshape(-1, 2)
