@@ -29,6 +29,7 @@ from nf_isac_ros.nodes.bag_player import CLOCK_PERIOD  # noqa: E402
 LISTEN = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
 POSES_IN = QoSProfile(depth=500, reliability=ReliabilityPolicy.RELIABLE)
 POSES = int(LENGTH * RATE)
+PATIENCE = 60.0   # for a process to start on a busy machine [s]
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +46,7 @@ def play(graph, probe, tmp_path, bag):
             **parameters})
         for topic in ('/u1/pose', '/t1/odom', 'truth/users', 'truth/targets'):
             probe.wait_until(lambda topic=topic: probe.node.count_publishers(topic) > 0,
-                             f'a publisher of {topic}')
+                             f'a publisher of {topic}', PATIENCE)
         time.sleep(0.5)   # each side finds the other in its own time
         assert probe.call(Trigger, 'bag_player/resume', Trigger.Request()).success
         return node
@@ -68,7 +69,7 @@ def test_poses_come_as_recorded_with_stamps_of_the_present(probe, play):
     poses = probe.collect(PoseStamped, '/u1/pose', POSES_IN)
     odometry = probe.collect(Odometry, '/t1/odom', POSES_IN)
     node = play()
-    messages = poses.wait(count=POSES)
+    messages = poses.wait(count=POSES, timeout=PATIENCE)
     found = stamps(messages)
     np.testing.assert_array_equal(np.diff(found), round(1e9 / RATE))
     # Half a step lies between the two topics, in the recording as well as now.
@@ -91,7 +92,7 @@ def test_messages_come_at_the_recorded_pace(probe, play):
         PoseStamped, '/u1/pose', lambda m: arrivals.append(
             (time.monotonic(), 1e-9 * nanoseconds(m.header.stamp))), POSES_IN)
     play()
-    probe.wait_until(lambda: len(arrivals) == POSES, 'all poses')
+    probe.wait_until(lambda: len(arrivals) == POSES, 'all poses', PATIENCE)
     arrived, stamped = np.array(arrivals).T
     lag = (arrived - arrived[0]) - (stamped - stamped[0])
     # On a quiet machine within a millisecond; a busy one may hold either process up.
@@ -104,7 +105,7 @@ def test_truth_is_that_of_the_recording_with_offset_and_velocity(probe, play):
     users = probe.collect(TrackArray, 'truth/users', LISTEN)
     targets = probe.collect(TrackArray, 'truth/targets', LISTEN)
     play()
-    start = 1e-9 * stamps(poses.wait(count=POSES))[0]
+    start = 1e-9 * stamps(poses.wait(count=POSES, timeout=PATIENCE))[0]
     assert len(users.messages) > 0.8 * 60 * LENGTH
     for collector, motion, offset in ((users, USER, 0.5), (targets, TARGET, 0.0)):
         for message in collector.messages[10:-10:10]:
@@ -123,7 +124,7 @@ def test_double_pace_halves_times_and_doubles_velocities(probe, play):
     odometry = probe.collect(Odometry, '/t1/odom', POSES_IN)
     truth = probe.collect(TrackArray, 'truth/targets', LISTEN)
     play(rate=2.0)
-    found = stamps(odometry.wait(count=POSES))
+    found = stamps(odometry.wait(count=POSES, timeout=PATIENCE))
     np.testing.assert_allclose(np.diff(found), 0.5e9 / RATE, atol=1)
     assert odometry.messages[0].twist.twist.linear.x == pytest.approx(2 * 2 * np.pi * 0.5 / 3.0)
     middle = truth.messages[len(truth.messages) // 2].tracks[0].twist.twist.linear
@@ -135,7 +136,7 @@ def test_cut_silences_the_topic_but_not_the_truth(probe, play):
     odometry = probe.collect(Odometry, '/t1/odom', POSES_IN)
     truth = probe.collect(TrackArray, 'truth/users', LISTEN)
     node = play(cut="['/u1/pose:1.0:0.5']")
-    odometry.wait(count=POSES)
+    odometry.wait(count=POSES, timeout=PATIENCE)
     found = stamps(poses.messages)
     assert len(found) == POSES - 25
     steps = np.diff(found)
@@ -149,7 +150,7 @@ def test_laps_go_on_upwards_after_a_pause_longer_than_drop(probe, play):
     poses = probe.collect(PoseStamped, '/u1/pose', POSES_IN)
     truth = probe.collect(TrackArray, 'truth/users', LISTEN)
     play(loop=True, rate=4.0)
-    messages = poses.wait(count=2 * POSES + 20)
+    messages = poses.wait(count=2 * POSES + 20, timeout=PATIENCE)
     found = stamps(messages)
     assert (np.diff(found) > 0).all()
     seams = np.flatnonzero(np.diff(found) > 0.1e9)
@@ -168,7 +169,7 @@ def test_kept_stamps_come_with_a_clock(probe, play):
     poses = probe.collect(PoseStamped, '/u1/pose', POSES_IN)
     truth = probe.collect(TrackArray, 'truth/users', LISTEN)
     play(restamp=False)
-    found = stamps(poses.wait(count=POSES))
+    found = stamps(poses.wait(count=POSES, timeout=PATIENCE))
     np.testing.assert_array_equal(found, START + np.arange(POSES) * round(1e9 / RATE))
     times = np.array([nanoseconds(message.clock) for message in clock.messages])
     assert (np.diff(times) >= 0).all()
@@ -196,7 +197,7 @@ def test_kept_stamps_come_with_a_clock(probe, play):
 def test_what_cannot_be_played_ends_with_one_line(graph, tmp_path, bag, changes, text, words):
     node = graph.start('bag_player', {
         'deployment_file': write_deployment(tmp_path, text), 'bag': bag, **changes})
-    assert node.wait() == 1
+    assert node.wait(PATIENCE) == 1
     (fatal,) = [line for line in node.log.splitlines() if 'FATAL' in line]
     for word in words:
         assert word in fatal
@@ -212,5 +213,5 @@ def test_a_player_that_breaks_down_ends_and_says_so(graph, tmp_path, bag, start)
         before=start + 'from nf_isac_ros.nodes.bag_player import BagPlayer\n'
                'def broken(self, entries, lap):\n    raise OSError("the disk is gone")\n'
                'BagPlayer._ready = broken')
-    assert node.wait() == 1
+    assert node.wait(PATIENCE) == 1
     assert 'the disk is gone' in node.log

@@ -47,12 +47,16 @@ markers:
 # Centre of the cell in column 3, row 1 of the plane.
 FOCUS = np.array([0.8, -0.8, 4.0])
 LEASE = 0.5
+PATIENCE = 60.0   # for a process to start on a busy machine [s]
 
 
 class Designer:
     """Publishes beams that are focused on FOCUS, with all that belongs to them."""
 
-    def __init__(self, probe, file):
+    def __init__(self, probe, file, lease=LEASE):
+        probe.wait_until(lambda: probe.node.count_subscribers('beamformer') > 0,
+                         'a node that draws', PATIENCE)
+        self.lease = lease
         self.array = load_deployment(file).transmit_array
         self.probe = probe
         self.layout = self.array.layout_hash
@@ -78,7 +82,7 @@ class Designer:
         weights /= np.linalg.norm(weights)
         now = self._stamp()
         self.beams.publish(Beamformer(
-            design_stamp=Time(sec=7), publish_stamp=now, valid_until=self._stamp(LEASE),
+            design_stamp=Time(sec=7), publish_stamp=now, valid_until=self._stamp(self.lease),
             user_ids=['u1'], n_elements=64, n_users=1, weights=pack(weights[:, None]),
             layout_hash=self.layout, power=1.0, power_limit=1.0))
         self.bounds.publish(CrbArray(entries=[CrbEntry(
@@ -134,7 +138,7 @@ def test_markers_and_pattern_follow_the_beams_and_go_with_them(graph, probe, fil
     clouds = probe.collect(PointCloud2, 'beampattern')
     with Designer(probe, file) as designer:
         message = markers.wait(lambda m: named(m, 'beams') and named(m, 'crb')
-                               and len(named(m, 'users')) == 2)[0]
+                               and len(named(m, 'users')) == 2, timeout=PATIENCE)[0]
         # Design time, not the time of drawing.
         assert {marker.header.stamp.sec for marker in message.markers} == {7}
         assert {marker.header.frame_id for marker in message.markers} == {'room'}
@@ -181,10 +185,11 @@ def test_markers_and_pattern_follow_the_beams_and_go_with_them(graph, probe, fil
 def test_no_marker_flickers(graph, probe, file):
     graph.start('markers', {'deployment_file': file, 'rate_hz': 20.0, 'lifetime_s': 1.0})
     markers = probe.collect(MarkerArray, 'markers')
-    with Designer(probe, file):
-        markers.wait(lambda m: named(m, 'beams') and named(m, 'crb'))
+    # A lease that outlives every moment in which a busy machine forgets the test process.
+    with Designer(probe, file, lease=30.0):
+        markers.wait(lambda m: named(m, 'beams') and named(m, 'crb'), timeout=PATIENCE)
         markers.clear()
-        messages = markers.wait(count=40)
+        messages = markers.wait(count=40, timeout=PATIENCE)
     moving = {'targets', 'targets/labels', 'users', 'users/labels', 'crb', 'beams', 'radio'}
     for message in messages:
         assert {marker.action for marker in message.markers} == {Marker.ADD}
@@ -197,7 +202,7 @@ def test_no_marker_flickers(graph, probe, file):
 def test_nothing_is_received_while_nobody_looks(graph, probe, file):
     graph.start('markers', {'deployment_file': file})
     diagnostics = probe.collect(DiagnosticArray, '/diagnostics')
-    diagnostics.wait()
+    diagnostics.wait(timeout=PATIENCE)
     topics = ('/beamformer', '/crb', '/users', '/cart/pose', '/radio/status')
     assert [probe.node.count_subscribers(topic) for topic in topics] == [0] * 5
     for _ in range(2):
@@ -242,7 +247,7 @@ def test_ends_cleanly_while_drawing(graph, probe, file, number):
     process = graph.start('markers', {'deployment_file': file})
     clouds = probe.collect(PointCloud2, 'beampattern')
     with Designer(probe, file):
-        clouds.wait()
+        clouds.wait(timeout=PATIENCE)
         assert process.stop(number) == 0
     assert 'Traceback' not in process.log
 
@@ -255,6 +260,6 @@ def test_ends_cleanly_while_drawing(graph, probe, file, number):
 ], ids=['no_file', 'missing_file', 'empty_range', 'negative_rate'])
 def test_wrong_parameters_are_named(graph, file, parameters, words):
     process = graph.start('markers', {'deployment_file': file, **parameters})
-    assert process.wait() == 1
+    assert process.wait(PATIENCE) == 1
     assert all(word in process.log for word in words), process.log
     assert 'Traceback' not in process.log

@@ -47,7 +47,7 @@ bodies:
 markers: {bound_scale: 5}
 """
 TRANSIENT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-START = 30.0   # [s]
+START = 60.0   # for processes to start on a busy machine [s]
 
 
 @pytest.fixture
@@ -101,6 +101,8 @@ class Talker:
     """Says what a graph would say, with known numbers."""
 
     def __init__(self, probe):
+        probe.wait_until(lambda: probe.node.count_subscribers('status') > 0,
+                         'a listener', START)
         self.probe = probe
         self.sequence = 0
         self.muted = ''
