@@ -35,6 +35,10 @@ COMPARED = ('isotropic', 'max-min-illumination', 'zero-forcing')
 COMPARED_DURATION = 6.0
 # A target counts as lost from so long after it was seen [s].
 LOST_AFTER = 0.1
+# A loop holds a target that is lost for no larger share of the window, and whose echoes are no
+# further off than so many times the bound, both root mean square.
+MOST_LOST = 0.1
+MOST_ERROR = 3.0
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,38 @@ def live_rows(errors: Sequence[TargetErrors]) -> dict[str, dict[str, float]]:
         'echo_rmse_m': _root_mean_square(row.echo_errors),
         'lost_s': row.lost,
         'seen': len(row.echo_times)} for row in errors}
+
+
+def unheld(rows: Mapping[str, Mapping[str, float]], duration: float) -> list[str]:
+    """
+    Say which targets the loop did not hold, and why.
+
+    Parameters
+    ----------
+    rows : mapping
+        As `live_rows` gives them.
+    duration : float
+        Of the window [s].
+
+    Returns
+    -------
+    list of str
+        One line for each reason; empty: every target was held.
+
+    """
+    reasons = [] if rows else ['no target has a truth to be judged by']
+    for name, row in rows.items():
+        if not row['seen']:
+            reasons.append(f'{name} was never seen by its echo')
+            continue
+        if row['lost_s'] > MOST_LOST * duration:
+            reasons.append(f'{name} was lost for {row["lost_s"]:.1f} of {duration:.1f} s, must be '
+                           f'at most {100 * MOST_LOST:g} %')
+        # Not the other way round: an error or a bound that is not known is not good enough.
+        if not row['echo_rmse_m'] <= MOST_ERROR * row['root_crb_m']:
+            reasons.append(f'{name}: echoes are off by {row["echo_rmse_m"]:.3g} m, must be at '
+                           f'most {MOST_ERROR:g} times the bound of {row["root_crb_m"]:.3g} m')
+    return reasons
 
 
 def compared_rows(records: Sequence[LoopRecord]) -> dict[str, dict[str, dict[str, float]]]:

@@ -33,6 +33,7 @@ from nf_isac_ros.demo.loop import (
     compared_rows,
     live_rows,
     target_errors,
+    unheld,
 )
 from nf_isac_ros.demo.memory import MemoryWatch, growing
 from nf_isac_ros.demo.output import OutputFolder
@@ -400,14 +401,14 @@ def _judge_loop(session: _Session) -> list[str]:
     """Errors of the closed loop, and the same with other designs; return what went wrong."""
     plan = session.plan
     session.errors = target_errors(session.log, plan.deployment)
+    problems = unheld(live_rows(session.errors), session.log.end - session.log.begin)
     try:
         session.compared = compare_designs(
             session.log, plan.deployment, plan.deployment.design,
             1 if plan.source.seed is None else plan.source.seed)
     except Exception as error:  # noqa: BLE001  a comparison must not cost the other results
-        return [f'designs could not be compared: {type(error).__name__}: {error}']
-    unseen = [row.id for row in session.errors if not len(row.echo_times)]
-    return [f'{name} was never seen by its echo' for name in unseen]
+        problems.append(f'designs could not be compared: {type(error).__name__}: {error}')
+    return problems
 
 
 def _draw(session: _Session, out: OutputFolder) -> list[str]:
