@@ -38,7 +38,7 @@ try:
 except ImportError as error:
     MISSING = f'no ROS environment: {error}'
 
-WAIT = 15.0   # a loaded machine may take this long for what takes milliseconds [s]
+WAIT = 30.0   # a loaded machine may take this long for what takes milliseconds [s]
 # Where transitions lead.
 STATES = {'configure': 'inactive', 'activate': 'active', 'deactivate': 'inactive',
           'cleanup': 'unconfigured'}
