@@ -259,9 +259,9 @@ def test_page_shows_what_the_messages_say(browser, watch, probe, file):
         addresses = browser.requests()
         assert addresses and all(address.startswith(url) for address in addresses)
     # Nobody speaks any more.
-    browser.wait('document.body.classList.contains("stale")')
+    browser.wait('document.body.classList.contains("stale")', START)
     assert 'is the beamformer running?' in browser.text('#notice')
-    browser.wait('document.querySelector("#radio").dataset.state === "silent"')
+    browser.wait('document.querySelector("#radio").dataset.state === "silent"', START)
     assert browser.errors() == []
 
 
