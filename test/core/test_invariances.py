@@ -147,8 +147,9 @@ def test_least_bound(change, seed, n_targets, n_users):
     changed, factor = change(scene, np.random.default_rng(seed))
     before, after = optimum(scene), optimum(changed)
     assert after.objective == pytest.approx(factor * before.objective, rel=TOLERANCE)
-    assert sorted(user.sinr_db for user in after.users) == pytest.approx(
-        sorted(user.sinr_db for user in before.users), abs=0.5)
+    # Where the optimum is flat, users may get more than they need in more than one way.
+    for user in (*before.users, *after.users):
+        assert user.sinr_db >= user.required_sinr_db - 1e-6
 
 
 @pytest.mark.parametrize('change, name, factor', [
