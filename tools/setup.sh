@@ -311,8 +311,15 @@ build_package() {
 }
 
 # Numba keeps what it compiled beside the source: nodes then start at once.
+# Numba looks at the file of a function only, not at those of what it calls: nothing old is kept.
+# Two halves side by side, then what is left.
 compile_solver() {
-    bash -c '. tools/env.sh && python -c "from nf_isac_ros.core.cycle import warm_up; warm_up()"'
+    find nf_isac_ros/core -name '*.nb[ic]' -delete
+    bash -c '. tools/env.sh
+        python -c "from nf_isac_ros.core.cycle import warm_up_fallbacks as f; f()" &
+        python -c "from nf_isac_ros.core.solvers.interior_point import warm_up; warm_up()"
+        wait
+        exec python -c "from nf_isac_ros.core.cycle import warm_up; warm_up()"'
 }
 
 write_command() {
