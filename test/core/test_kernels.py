@@ -1,0 +1,82 @@
+"""Compiled pieces of the interior-point method against plain linear algebra."""
+
+import numpy as np
+import pytest
+from scenes import random_scene
+
+from nf_isac_ros.core.problem import build_problem
+from nf_isac_ros.core.solvers.cones import (
+    longest_affine_step,
+    longest_step,
+    pack,
+    pack_outer,
+    unpack,
+)
+from nf_isac_ros.core.solvers.kernels import _complete_frame, fisher_factor
+from nf_isac_ros.core.solvers.starting_kernels import first_weights
+from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
+
+
+def hermitian(rng, n):
+    matrix = rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n))
+    return matrix + matrix.conj().T
+
+
+@pytest.mark.parametrize('turned, factor', [(0.0, 1.0), (1.0, 1j)])
+def test_outer_products_are_packed_like_matrices(turned, factor):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 5)) + 1j * rng.normal(size=(2, 5))
+    product = factor * np.outer(x.conj(), y)
+    out = np.empty(25)
+    pack_outer(x, y, turned, 0.7, out)
+    other = hermitian(rng, 5)
+    coordinates = np.empty(25)
+    pack(other, 1.0, coordinates)
+    # The vectors keep the inner product Re tr(A B) of Hermitian parts.
+    assert out @ coordinates == pytest.approx(
+        0.7 * np.trace(0.5 * (product + product.conj().T) @ other).real, rel=1e-12)
+    np.testing.assert_allclose(unpack(coordinates, 5), other, atol=1e-12)
+
+
+@pytest.mark.parametrize('n', [1, 2, 3, 6])
+def test_longest_steps_end_where_an_eigenvalue_is_zero(n):
+    rng = np.random.default_rng(n)
+    values, step = rng.uniform(0.5, 2.0, n), hermitian(rng, n)
+    if n == 1:
+        step = -np.abs(step)
+    both = longest_affine_step(values, step)
+    for length, parts in ((longest_step(values, step), (step,)),
+                          (both, (step, -np.diag(values) - step))):
+        lowest = min(np.linalg.eigvalsh(np.diag(values) + length * part)[0] for part in parts)
+        assert lowest == pytest.approx(0.0, abs=1e-9 * length)
+
+
+@pytest.mark.parametrize('n, w', [(10, 6), (5, 3), (3, 3), (1, 1)])
+def test_a_frame_diagonalises_the_matrix_that_it_was_made_for(n, w):
+    matrix = np.random.default_rng(n).normal(size=(n, w))
+    order, values = _complete_frame(matrix)
+    np.testing.assert_allclose(order @ order.T, np.eye(n), atol=1e-12)
+    gram = order @ matrix @ matrix.T @ order.T
+    expected = np.zeros((n, n))
+    expected[:w, :w] = np.diag(values)
+    np.testing.assert_allclose(gram, expected, atol=1e-11 * values.max())
+
+
+def test_the_fisher_factor_is_that_of_the_fisher_matrix():
+    problem = build_problem(random_scene(3, 2, 1, side=8, min_sinr_db=0.0))
+    np.testing.assert_allclose(problem.fisher.responses,
+                               problem.fisher.transmit @ problem.fisher.patterns, atol=1e-12)
+    values = np.random.default_rng(3).uniform(1e-3, 1.0, problem.dimension)
+    expected = problem.fisher.of_covariance(np.diag(values))
+    low = fisher_factor(np.ascontiguousarray(problem.fisher.responses), values)
+    np.testing.assert_allclose(low @ low.T, expected, rtol=1e-9, atol=1e-9)
+    assert not np.triu(low, 1).any()
+
+
+def test_the_first_weights_are_those_of_the_starting_point():
+    problem = build_problem(random_scene(4, 2, 2, side=8, min_sinr_db=0.0))
+    form, state = starting_state(problem, compact_form(problem))
+    weights, value = first_weights(form, state.covariance)
+    inverse = np.linalg.inv(problem.fisher.of_covariance(state.covariance))
+    assert value == pytest.approx(problem.objective(state.covariance), rel=1e-9)
+    np.testing.assert_allclose(weights * value, inverse @ problem.selection, rtol=1e-6, atol=1e-9)
