@@ -60,14 +60,3 @@ def test_designed_beams_track_better_than_isotropic_ones(best):
             other.track_error[-10:])
     assert np.isnan(isotropic.sinr_db).all()
     assert (best.sinr_db > 14.9).all()
-
-
-def test_target_without_an_echo_is_lost_and_given_up():
-    targets = (TARGETS[0], LoopTarget('t2', TARGETS[1].path, 1e-6))
-    record = loop(settings=LoopSettings(duration=2.6, rate=10.0, start_error=0.02),
-                  targets=targets)
-    assert record.targets[0].seen.all()
-    assert not record.targets[1].seen.any()
-    assert np.isfinite(record.targets[1].track_error[0])
-    assert np.isnan(record.targets[1].track_error[-1])
-    assert np.isnan(record.targets[1].root_crb[-1])
