@@ -144,7 +144,7 @@ def test_wrong_parameter_ends_the_node_with_one_line(graph, parameters, words):
 def test_built_in_scenes_stay_in_front_of_the_array(name):
     deployment = load_deployment(SCENES / f'{name}.yaml')
     array = deployment.transmit_array
-    assert len(array) == (16 * 16 if name == 'vehicle' else 48 * 48)
+    assert len(array) == {'vehicle': 16, 'closed_loop': 32}.get(name, 48) ** 2
     for body in deployment.bodies:
         for time in np.arange(0, 30, 0.1):
             position, velocity = body.motion.at(time)

@@ -284,7 +284,7 @@ def test_page_tells_that_it_has_lost_the_server_and_finds_it_again(browser, watc
 
 def test_page_follows_a_real_graph(browser, watch, graph, probe, file):
     graph.start('scenario', {'deployment_file': file})
-    graph.start('radio_driver', {'deployment_file': file})
+    graph.start('radio_driver', {'deployment_file': file, 'autoarm': True})
     graph.start('beamformer', {'deployment_file': file})
     url = watch('--port', '0').url()
     statuses = probe.collect(DesignStatus, 'status')
