@@ -127,7 +127,7 @@ def warm_up() -> float:
 
 
 def warm_up_fallbacks() -> None:
-    """Do the zero-forcing half: a set-up compiles it and the interior-point method side by side."""
+    """Do the half of zero forcing, which a set-up compiles beside the interior-point method."""
     array = AntennaArray(planar_elements(4, 4, 0.5))
     radio = Radio(wavelength=1.0, power=1.0, symbols=1, user_noise=1e-4,
                   sensing_noise=SensingNoise(power=1e-4))
