@@ -344,7 +344,11 @@ class Probe:
         raise AssertionError(f'{node} does not tell its state')
 
     def activate(self, node: str) -> None:
-        """Bring a lifecycle node from unconfigured to active."""
+        """Bring a lifecycle node to active, whatever state a test before has left it in."""
+        if self.state(node) == 'active':
+            self.change_state(node, 'deactivate')
+        if self.state(node) == 'inactive':
+            self.change_state(node, 'cleanup')
         assert self.change_state(node, 'configure', 60.0), f'{node} does not configure'
         assert self.change_state(node, 'activate'), f'{node} does not activate'
 
