@@ -31,6 +31,24 @@ def _restored(kind: type[NfIsacError], args: tuple[Any, ...],
     return error
 
 
+class RejectedError(NfIsacError, ValueError):
+    """
+    Something that came in and cannot be right; it is rejected whole.
+
+    Parameters
+    ----------
+    message : str
+        Names the field, the value and what is allowed.
+    reason : str
+        How diagnostics count it.
+
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class ArrayError(NfIsacError, ValueError):
     """An antenna array that cannot be: no elements, wrong shape, not finite."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.exceptions import RejectedError
 from nf_isac_ros.radio.command import BeamCommand, Beams, total_power
 
 # What float32 weights may differ from the power that their message states, relative.
@@ -22,22 +22,8 @@ MESSAGE_OVERHEAD = 4096
 NAME_BYTES = 300
 
 
-class BeamError(NfIsacError, ValueError):
-    """
-    Beams that the radio refuses.
-
-    Parameters
-    ----------
-    message : str
-        Names the field, the value and what is allowed.
-    reason : str
-        How diagnostics count it.
-
-    """
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+class BeamError(RejectedError):
+    """Beams that the radio refuses."""
 
 
 @dataclass(frozen=True)

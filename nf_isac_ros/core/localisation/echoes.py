@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from nf_isac_ros.core.arrays import AntennaArray
-from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.exceptions import RejectedError
 from nf_isac_ros.core.propagation import responses
 from nf_isac_ros.core.scene import SensingNoise
 
@@ -28,22 +28,8 @@ Full = NDArray[np.complex128]
 _EMPTY = 1e-12
 
 
-class EchoError(NfIsacError, ValueError):
-    """
-    Echo samples that cannot be.
-
-    Parameters
-    ----------
-    message : str
-        Names the field, the value and what is allowed.
-    reason : str
-        How diagnostics count it.
-
-    """
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+class EchoError(RejectedError):
+    """Echo samples that cannot be."""
 
 
 @dataclass(frozen=True)
