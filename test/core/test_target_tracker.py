@@ -137,6 +137,32 @@ def test_lost_target_that_is_found_again_keeps_its_id():
     assert tracker.counts['found-again'] == 1
 
 
+def test_echoes_from_before_the_start_count():
+    """A track that was started after the echo: least squares over both, in whatever order."""
+    tracker = TargetTracker(TrackerSettings(acceleration_density=1e-9))
+    tracker.advance(1.0)
+    tracker.start(Detection('t1', np.array([1.0, 0.0, 0.0]), 1e-4 * np.eye(3),
+                            velocity=np.array([2.0, 0.0, 0.0])), 1.0)
+    tracker.update(0.8, [(DETECTED, detection([0.61, 0.01, 0.0], covariance=1e-4 * np.eye(3)))])
+    found, = tracker.tracks(1.0)
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.2]])   # of position and velocity at 1 s
+    root = np.array([1e2, 1 / TrackerSettings().start_speed_error, 1e2])
+    right = np.array([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.61, 0.01, 0.0]])
+    state = np.linalg.lstsq(rows * root[:, None], right * root[:, None], rcond=None)[0]
+    np.testing.assert_allclose([found.position, found.velocity], state, atol=1e-6)
+    covariance = np.linalg.inv((rows * root[:, None]).T @ (rows * root[:, None]))
+    np.testing.assert_allclose(found.covariance, np.kron(covariance, np.eye(3)), atol=1e-7)
+
+
+def test_noise_of_the_past_is_that_of_the_future():
+    """Before its own time a track is as uncertain as after it."""
+    tracker = started(acceleration_density=2.0)
+    past, future = tracker.tracks(-0.5)[0].covariance, tracker.tracks(0.5)[0].covariance
+    np.testing.assert_allclose(past[:3, :3], future[:3, :3])
+    np.testing.assert_allclose(past[:3, 3:], -future[:3, 3:])
+    assert np.linalg.eigvalsh(past)[0] > 0
+
+
 def test_echo_that_does_not_tell_the_range_is_no_look():
     tracker = started()
     look(tracker, STEP, (DETECTED, detection([0.0] * 3, covariance=np.full((3, 3), np.inf))))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf, isfinite
 
 from filterpy.common import Q_continuous_white_noise
@@ -91,7 +92,7 @@ class TrackerSettings:
             raise TrackerError(f'{self}: densities, speeds and times must be positive, '
                                'confirm_hits at most confirm_looks', 'bad-tracking')
 
-    @property
+    @cached_property
     def gate(self) -> float:
         """Largest squared Mahalanobis distance of an estimate from its prediction."""
         return float(chi2.ppf(self.gate_probability, 3))
@@ -176,19 +177,17 @@ class _Track:
         self._filter.P[:3, :3] = detection.covariance
         self._filter.P[3:, 3:] = speed ** 2 * np.eye(3)
 
-    def _motion(self, step: float) -> tuple[Real, Real]:
+    def at(self, stamp: float) -> tuple[Real, Real]:
+        """State and its covariance at a time [s], before its own too, shapes (6,), (6, 6)."""
+        step = stamp - self.stamp
         transition = np.eye(6)
         transition[:3, 3:] = step * np.eye(3)
         noise = Q_continuous_white_noise(
-            2, step, self.settings.acceleration_density, 3, order_by_dim=False)
-        return transition, noise
-
-    def at(self, stamp: float) -> tuple[Real, Real]:
-        """State and its covariance at a time [s], shapes (6,), (6, 6)."""
-        step = stamp - self.stamp
-        transition, noise = self._motion(abs(step))
+            2, abs(step), self.settings.acceleration_density, 3, order_by_dim=False)
         if step < 0:
-            transition[:3, 3:] *= -1.0
+            # Backwards in time position and velocity of the noise are of opposite sign.
+            noise[:3, 3:] *= -1.0
+            noise[3:, :3] *= -1.0
         return (transition @ self._filter.x,
                 transition @ self._filter.P @ transition.T + noise)
 
@@ -208,8 +207,8 @@ class _Track:
             self._begin(detection, stamp)
             self.seen = stamp
             return 'restarted'
-        transition, noise = self._motion(stamp - self.stamp)
-        self._filter.predict(F=transition, Q=noise)
+        # A track that was started from elsewhere may be younger than the first echoes of its target.
+        self._filter.x, self._filter.P = self.at(stamp)
         self._filter.update(detection.position, R=detection.covariance)
         self.stamp = self.seen = stamp
         self.outside = 0
