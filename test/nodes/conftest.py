@@ -337,7 +337,7 @@ class Probe:
 
     def state(self, node: str) -> str:
         """Label of the present state of a lifecycle node."""
-        for patience in (2.0, WAIT):
+        for patience in (2.0, 2.0, 4.0, 8.0, WAIT):
             with suppress(AssertionError):
                 return str(self.call(GetState, f'{node}/get_state', GetState.Request(),
                                      patience).current_state.label)
