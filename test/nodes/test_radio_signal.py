@@ -129,9 +129,12 @@ def test_recording_tells_what_was_on_the_air(make, tmp_path):
     radio.send(7, lease=0.4, design='crb-min')
     radio.status.wait(lambda m: not m.muted)
     radio.status.wait(lambda m: m.muted and m.applied == 1)
-    radio.send(9, lease=0.4, design='isotropic')
+    radio.send(9, lease=1.9, design='isotropic')
     radio.status.wait(lambda m: m.applied == 2 and not m.muted)
-    time.sleep(0.1)
+    (data,) = tmp_path.glob('take_*.sigmf-data')
+    written = data.stat().st_size
+    radio.probe.wait_until(lambda: data.stat().st_size > written + 4 * 8 * 4000,
+                           'more samples than were on their way')
     assert radio.node.stop() == 0
     (meta,) = tmp_path.glob('take_*.sigmf-meta')
     recording = sigmf.fromfile(meta)
