@@ -1,8 +1,7 @@
 """
 Faults put into a running graph of real processes: muted or safe in time, labelled, and back again.
 
-One graph for all tests, which run in order; each of them leaves it transmitting. They need a
-machine to themselves, and run only if NF_ISAC_FAULTS is set: NF_ISAC_FAULTS=1 make test.
+One graph for all tests, which run in order; each of them leaves it transmitting.
 """
 
 from __future__ import annotations
@@ -28,10 +27,6 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from nf_isac_msgs.msg import Beamformer, DesignStatus, RadioStatus, TrackArray  # noqa: E402
 from nf_isac_ros.conversions import messages  # noqa: E402
 from nf_isac_ros.core.tracking import PoseSample, Role  # noqa: E402
-
-pytestmark = pytest.mark.skipif(
-    not os.environ.get('NF_ISAC_FAULTS'),
-    reason='NF_ISAC_FAULTS is not set: faults in real processes need an idle machine')
 
 LATCHED = QoSProfile(depth=500, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -1,7 +1,6 @@
 """The radio driver as a process: what it takes, when it mutes, and what users really see."""
 
 import json
-import os
 import time
 
 import numpy as np
@@ -26,10 +25,6 @@ from nf_isac_ros.conversions.messages import track_array_message  # noqa: E402
 from nf_isac_ros.core.tracking import PoseSample, Role  # noqa: E402
 from nf_isac_ros.files.deployment import load_deployment  # noqa: E402
 from nf_isac_ros.nodes.qos import TRACKS  # noqa: E402
-
-needs_an_idle_machine = pytest.mark.skipif(
-    not os.environ.get('NF_ISAC_FAULTS'),
-    reason='NF_ISAC_FAULTS is not set: this needs an idle machine')
 
 LATCHED = QoSProfile(depth=500, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -292,7 +287,6 @@ def test_excess_of_a_cap_is_turned_down_told_and_latches_when_it_repeats(graph, 
     radio.status.wait(lambda m: m.last_sequence == 5 and not m.muted)
 
 
-@needs_an_idle_machine
 def test_people_are_kept_clear(graph, probe, tmp_path):
     radio = limited(graph, probe, tmp_path, {'keep_out': [
         # The body has its antenna half a metre above its pose.
@@ -330,7 +324,6 @@ def test_people_are_kept_clear(graph, probe, tmp_path):
     assert lost.mute_reason == 'keep-out-unknown'
 
 
-@needs_an_idle_machine
 def test_arming_is_a_service(make):
     radio = make(autoarm=False)
     (status,) = radio.status.wait()
@@ -350,7 +343,6 @@ def test_arming_is_a_service(make):
                       and m.mute_reason == 'not-armed')
 
 
-@needs_an_idle_machine
 def test_deactivation_mutes_and_activation_starts_anew(make):
     radio = make()
     radio.send(1, lease=1.9)

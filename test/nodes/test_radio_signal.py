@@ -124,7 +124,8 @@ def test_samples_stream_while_the_lease_lasts(make):
 
 
 def test_recording_tells_what_was_on_the_air(make, tmp_path):
-    radio = make(f"{{samples: {{rows: streams, streams: 4, sample_rate_hz: 1.0e+4, block_length: 50}}, "
+    radio = make("{samples: {rows: streams, streams: 4, sample_rate_hz: 1.0e+4, "
+                 "block_length: 50}, "
                  f"sigmf: {{path: '{tmp_path}/take'}}}}", backend='sigmf')
     radio.send(7, lease=1.5, design='crb-min')
     radio.status.wait(lambda m: not m.muted)
