@@ -42,7 +42,8 @@ def test_likelihood_is_that_of_least_squares(monostatic, noise, k):
         np.random.default_rng(1)
     echoes = scene.echoes(rng)
     there = scene.positions + 0.02 * rng.standard_normal((k, 3))
-    found = Likelihood(scene.sensor, echoes).at(there)
+    likelihood = Likelihood(scene.sensor, echoes)
+    found = likelihood.at(there)
     matrix = basis(scene, echoes, there)
     samples = whiten(scene.sensor.noise, echoes.samples).ravel()
     reflections = np.linalg.lstsq(matrix, samples, rcond=None)[0]
@@ -50,6 +51,9 @@ def test_likelihood_is_that_of_least_squares(monostatic, noise, k):
     gain = np.vdot(samples, samples).real - np.vdot(left, left).real
     np.testing.assert_allclose(found.reflections, reflections, rtol=1e-8)
     assert found.log_likelihood == pytest.approx(gain, rel=1e-9)
+    freedom = samples.size - k
+    assert likelihood.excess(found) == pytest.approx(
+        (np.vdot(left, left).real - freedom, np.sqrt(freedom)), rel=1e-6)
     for i in range(k):
         without = np.delete(matrix, i, axis=1)
         rest = samples - without @ np.linalg.lstsq(without, samples, rcond=None)[0]

@@ -125,12 +125,30 @@ class Likelihood:
         self._sensor = sensor
         self._samples = np.asarray(echoes.samples, dtype=complex)
         self._matched = self._inverse(self._samples)
+        self._energy = float(np.vdot(self._samples, self._matched).real)
         # Conjugate, so that rows of conjugate responses need not be conjugated.
         self._excitation = np.conj(echoes.excitation).astype(complex)
 
     def _inverse(self, columns: Complex) -> Complex:
         """Q^-1 times columns."""
         return self._sensor.unwhiten(self._sensor.whiten(columns))
+
+    def excess(self, hypothesis: Hypothesis) -> tuple[float, float]:
+        """
+        What targets leave of the echoes, beyond what noise would.
+
+        Returns
+        -------
+        excess : float
+            Whitened energy that is not explained, minus its expectation if there were noise alone;
+            on the scale of log-likelihood ratios.
+        deviation : float
+            Standard deviation of that for noise alone.
+
+        """
+        freedom = self._samples.size - len(hypothesis.positions)
+        left = self._energy - hypothesis.log_likelihood
+        return left - freedom, float(np.sqrt(freedom))
 
     def at(self, positions: Real, names: Sequence[str] = ()) -> Hypothesis:
         """

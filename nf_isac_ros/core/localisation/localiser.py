@@ -24,6 +24,10 @@ _CELL = 1.0
 # Points of the grid around one track, some 40 ms for 2304 elements; for a track that is more
 # uncertain the grid is wider, and may miss in one period what it finds in the next.
 _MOST_POINTS = 400
+# Targets explain the echoes if no more is left than so many standard deviations of noise, or such a
+# share of the weakest of them: on a side lobe much more than that is left of its main lobe.
+_NOISE_LEFT = 5.0
+_SHARE_LEFT = 0.05
 # The ascent ends when a step is this small against the standard deviations, squared.
 _STILL = 1e-4
 _MOST_STEPS = 40
@@ -255,19 +259,37 @@ def _fit(likelihood: Likelihood, expected: Sequence[ExpectedTarget]
     names = [target.id for target in expected]
     positions = np.array([target.position for target in expected])
     start = likelihood.at(positions, names)
-    searched = positions.copy()
+    best = ascend(likelihood, start, names)
+    searched, found = positions.copy(), False
+    doubtful = _doubtful(likelihood, expected, start, best)
     for k, target in enumerate(expected):
-        spread, axes = _spread(target, start.metric(k))
-        points = _gate_points(target.position, spread, axes)
+        if k not in doubtful:
+            searched[k] = best.positions[k]
+    for k in doubtful:
+        spread, axes = _spread(expected[k], start.metric(k))
+        points = _gate_points(expected[k].position, spread, axes)
         if len(points) > 1:
             others = np.delete(searched, k, axis=0)
             known = likelihood.at(others) if len(others) else None
             searched[k] = points[int(np.argmax(likelihood.scan(points, known)))]
-    best = ascend(likelihood, start, names)
-    if np.array_equal(searched, positions):
+            found = True
+    if not found:
         return start, best
     other = ascend(likelihood, likelihood.at(searched, names), names)
     return start, max(best, other, key=lambda fit: fit.log_likelihood)
+
+
+def _doubtful(likelihood: Likelihood, expected: Sequence[ExpectedTarget], start: Hypothesis,
+              fit: Hypothesis) -> list[int]:
+    """Targets that may have their echo elsewhere in their gate."""
+    excess, deviation = likelihood.excess(fit)
+    ratios = fit.ratios
+    if excess > max(_NOISE_LEFT * deviation, _SHARE_LEFT * float(ratios.min())):
+        return list(range(len(expected)))
+    # An echo that is weaker than what noise alone may leave would not be missed.
+    return [k for k, target in enumerate(expected)
+            if ratios[k] < 2 * _NOISE_LEFT * deviation
+            or _distance(target, start.metric(k), fit.positions[k]) > GATE ** 2]
 
 
 def _gate_points(centre: Real, spread: Real, axes: Real) -> Real:
