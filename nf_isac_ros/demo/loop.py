@@ -33,8 +33,8 @@ Vector = NDArray[np.float64]
 COMPARED = ('isotropic', 'max-min-illumination', 'zero-forcing')
 # So much of the run is gone through once more with each design [s].
 COMPARED_DURATION = 6.0
-# A target counts as lost from so long after it was seen [s]; up to this age a track counts as fresh
-# (`tracking.predict_s`).
+# A target counts as lost from so long after it was seen [s]; up to this age a track counts as
+# fresh (`tracking.predict_s`).
 LOST_AFTER = 0.25
 # A loop holds a target that is lost for no larger share of the window, and whose echoes are no
 # further off than so many times the bound, both root mean square.

@@ -24,8 +24,8 @@ _CELL = 1.0
 # Points of the grid around one track, some 40 ms for 2304 elements; for a track that is more
 # uncertain the grid is wider, and may miss in one period what it finds in the next.
 _MOST_POINTS = 400
-# Targets explain the echoes if no more is left than so many standard deviations of noise, or such a
-# share of the weakest of them: on a side lobe much more than that is left of its main lobe.
+# Targets explain the echoes if no more is left than so many standard deviations of noise, or such
+# a share of the weakest of them: on a side lobe much more than that is left of its main lobe.
 _NOISE_LEFT = 5.0
 _SHARE_LEFT = 0.05
 # The ascent ends when a step is this small against the standard deviations, squared.
@@ -260,11 +260,9 @@ def _fit(likelihood: Likelihood, expected: Sequence[ExpectedTarget]
     positions = np.array([target.position for target in expected])
     start = likelihood.at(positions, names)
     best = ascend(likelihood, start, names)
-    searched, found = positions.copy(), False
     doubtful = _doubtful(likelihood, expected, start, best)
-    for k, target in enumerate(expected):
-        if k not in doubtful:
-            searched[k] = best.positions[k]
+    searched, found = best.positions.copy(), False
+    searched[doubtful] = positions[doubtful]
     for k in doubtful:
         spread, axes = _spread(expected[k], start.metric(k))
         points = _gate_points(expected[k].position, spread, axes)

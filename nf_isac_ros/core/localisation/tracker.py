@@ -207,7 +207,7 @@ class _Track:
             self._begin(detection, stamp)
             self.seen = stamp
             return 'restarted'
-        # A track that was started from elsewhere may be younger than the first echoes of its target.
+        # A track that was started from elsewhere may be younger than the first echoes of it.
         self._filter.x, self._filter.P = self.at(stamp)
         self._filter.update(detection.position, R=detection.covariance)
         self.stamp = self.seen = stamp
