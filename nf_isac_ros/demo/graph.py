@@ -261,6 +261,8 @@ def programs(source: Source, recording: Path,
         parameters['beamformer']['target_topics'] = False
         parameters['radio_driver']['echo_rate_hz'] = float(echo_rate)
         parameters |= {name: dict(deployment) for name in (LOCALIZER, TRACKER)}
+        # Without an echo tracks come once a period all the same.
+        parameters[TRACKER]['rate_hz'] = max(2.0 * echo_rate, 1.0)
         if source.seed is not None:
             parameters[TRACKER]['seed'] = source.seed
             parameters['radio_driver']['echo_seed'] = source.seed
