@@ -52,7 +52,7 @@ def draw_loop(log: RunLog, errors: Sequence[TargetErrors], path: Path) -> None:
         axes.plot(*_smooth(row.echo_times - origin, 1e3 * row.echo_errors), color=colour,
                   linewidth=1.6, label=f'{row.id}: echoes, rms\nover {SMOOTHING:g} s')
         axes.plot(*_smooth(row.track_times - origin, 1e3 * row.track_errors), color='black',
-                  linewidth=2.0, label=f'{row.id}: track, rms')
+                  linewidth=2.0, label=f'{row.id}: predicted track,\nrms')
         axes.plot(*_smooth(row.echo_times - origin, 1e3 * row.root_crb), color='0.35',
                   linewidth=1.6, linestyle='--', label=f'{row.id}: root-CRB of\nthe beams')
         _log_scale(axes)
