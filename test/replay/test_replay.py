@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 
+from distributed import LocalCluster
 import numpy as np
 from pyarrow import parquet
 import pytest
@@ -167,9 +168,14 @@ def test_the_table_is_the_same_whoever_computes_it(tmp_path, monkeypatch):
     bag = data.small_bag(tmp_path)
     assert run(tmp_path, bag, out='here')[0] == 0
     assert run(tmp_path, bag, out='two', options=('--workers', '2'))[0] == 0
-    first, second = rows_of(tmp_path / 'here'), rows_of(tmp_path / 'two')
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, protocol='tcp',
+                      dashboard_address='127.0.0.1:0') as cluster:
+        code = main(['replay', str(bag), '--config', str(tmp_path / 'deployment.yaml'), '--out',
+                     str(tmp_path / 'far'), '--scheduler', cluster.scheduler_address])
+    assert code == 0
+    first = rows_of(tmp_path / 'here')
     assert len(first) > 30
-    assert first == second
+    assert first == rows_of(tmp_path / 'two') == rows_of(tmp_path / 'far')
 
 
 def test_an_interrupted_replay_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
