@@ -314,8 +314,9 @@ def test_files_that_no_replay_wrote_are_left_alone(tmp_path):
         Folder(tmp_path / 'mine')
 
 
+# Replays without a ROS that could be imported, and tells the most memory that it has had.
 WITHOUT_ROS = """
-import sys
+import resource, sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in ('rclpy', 'nf_isac_msgs', 'geometry_msgs', 'std_msgs',
@@ -323,54 +324,48 @@ class Blocked:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Blocked())
 from nf_isac_ros.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_no_ros_is_needed(tmp_path):
-    bag = data.write_bag(tmp_path / 'bag', data.entries(0.3))
-    data.deployment_file(tmp_path)
-    root = Path(__file__).parents[2]
-    environment = {key: value for key, value in os.environ.items()
-                   if key not in ('AMENT_PREFIX_PATH', 'PYTHONPATH')} | {'PYTHONPATH': str(root)}
-    done = subprocess.run(
-        [sys.executable, '-c', WITHOUT_ROS, 'replay', str(bag), '--config',
-         str(tmp_path / 'deployment.yaml'), '--out', str(tmp_path / 'out'), '--workers', '0'],
-        env=environment, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / 'out' / 'report.html').stat().st_size > 10 ** 6
-
-
-PEAKS = """
-import resource, sys
-from nf_isac_ros.cli import main
 from nf_isac_ros.replay import report
 report.write_pictures = lambda *arguments: []
-folder, counts = sys.argv[1], sys.argv[2:]
+folder, *counts = sys.argv[1:]
 for count in counts:
     assert main(['replay', f'{folder}/bag{count}', '--config', f'{folder}/deployment.yaml',
                  '--out', f'{folder}/out{count}', '--workers', '0']) == 0
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+SHORT, LONG = 2000, 100_000
 
 
-def test_memory_does_not_grow_with_the_recording(tmp_path):
+@pytest.fixture(scope='module')
+def long_replay(tmp_path_factory):
+    """A short and a long recording, replayed by one process without ROS: folder, output."""
+    folder = tmp_path_factory.mktemp('long')
     # 100,000 poses in 1000 s; few cycles, since it is the reading that is looked at.
-    text = data.DEPLOYMENT.replace('rate_hz: 20', 'rate_hz: 0.2').replace('[8, 8]', '[4, 4]')
-    data.deployment_file(tmp_path, text)
-    counts = (2000, 100_000)
-    for count in counts:
-        long_bag(tmp_path / f'bag{count}', count)
-    # One process for both: what the second adds to the peak is what its length costs.
-    done = subprocess.run([sys.executable, '-c', PEAKS, str(tmp_path), *map(str, counts)],
-                          capture_output=True, text=True, timeout=280, check=False)
+    data.deployment_file(folder, data.DEPLOYMENT.replace('rate_hz: 20', 'rate_hz: 0.2').replace(
+        '[8, 8]', '[4, 4]'))
+    for count in (SHORT, LONG):
+        long_bag(folder / f'bag{count}', count)
+    root = Path(__file__).parents[2]
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in ('AMENT_PREFIX_PATH', 'PYTHONPATH')} | {'PYTHONPATH': str(root)}
+    done = subprocess.run(
+        [sys.executable, '-c', WITHOUT_ROS, str(folder), str(SHORT), str(LONG)],
+        env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
-    peaks = [int(line) / 1024 for line in done.stdout.split('\n') if line.isdecimal()]   # [MiB]
-    assert len(peaks) == len(counts)
-    summary = json.loads((tmp_path / 'out100000' / 'summary.json').read_text())
-    assert summary['bags'][0]['messages'] == 100_000
+    return folder, done.stdout
+
+
+def test_no_ros_is_needed(long_replay):
+    folder, _ = long_replay
+    assert (folder / f'out{SHORT}' / 'report.html').stat().st_size > 10 ** 6
+
+
+def test_memory_does_not_grow_with_the_recording(long_replay):
+    folder, output = long_replay
+    summary = json.loads((folder / f'out{LONG}' / 'summary.json').read_text())
+    assert summary['bags'][0]['messages'] == LONG
+    first, second = (int(line) / 1024 for line in output.split('\n') if line.isdecimal())  # [MiB]
     # As objects in memory the poses alone would take some 200 MiB.
-    assert peaks[1] - peaks[0] < 60, peaks
+    assert second - first < 60
 
 
 def long_bag(path, count):
