@@ -4,78 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 import heapq
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from mcap.records import Channel, Chunk, Message, Schema
-from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
+from nf_isac_ros.recording.database_file import DamagedDatabase
 from nf_isac_ros.recording.exceptions import RecordingError
+from nf_isac_ros.recording.mcap_file import McapFile
+from nf_isac_ros.recording.records import BagMessage, RawMessage, Topic
 from nf_isac_ros.recording.types import add_missing, know, standard_store
 
 if TYPE_CHECKING:
     from rosbags.interfaces.typing import Typesdict
     from rosbags.typesys.store import Typestore
 
-SUFFIXES = ('.mcap', '.db3')
-ROS1_SUFFIX = '.bag'
-MCAP_MAGIC = b'\x89MCAP0\r\n'
+MCAP_SUFFIX, DATABASE_SUFFIX, ROS1_SUFFIX = '.mcap', '.db3', '.bag'
+SUFFIXES = (MCAP_SUFFIX, DATABASE_SUFFIX)
+METADATA = 'metadata.yaml'
 
 _IDL_SEPARATOR = '=' * 80 + '\n'
 
 
-class BagMessage(NamedTuple):
-    """One message of a recording, deserialised."""
-
-    topic: str
-    type_name: str
-    log_time: int   # [ns]
-    message: Any
-
-
-class RawMessage(NamedTuple):
-    """One message of a recording, as it was on the wire."""
-
-    topic: str
-    type_name: str
-    log_time: int   # [ns]
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Topic:
-    """
-    What a recording says about a topic.
-
-    Attributes
-    ----------
-    name : str
-        Topic.
-    type_name : str
-        Such as 'geometry_msgs/msg/PoseStamped'.
-    count : int
-        Messages.
-    definition : str
-        Message definition as text (.msg or IDL); empty: not in the recording.
-
-    """
-
-    name: str
-    type_name: str
-    count: int
-    definition: str = ''
-
-
 class _Whole:
-    """A recording that rosbags reads: a folder with metadata.yaml, or a file with its index."""
+    """A recording that rosbags reads: a folder with metadata.yaml, a database, or rosbag1."""
 
     def __init__(self, path: Path) -> None:
         self._reader = Ros1Reader(path) if path.suffix == ROS1_SUFFIX else Reader(path)
@@ -92,60 +50,19 @@ class _Whole:
             for connection, time, data in self._reader.messages(connections):
                 yield RawMessage(connection.topic, connection.msgtype, time, bytes(data))
 
+    @property
+    def plain_files(self) -> list[Path]:
+        """MCAP files of a folder whose content is not compressed once more; empty: others."""
+        if isinstance(self._reader, Ros1Reader) or self._reader.compression_mode:
+            return []
+        files = [storage.path for storage in getattr(self._reader.storage, 'storages', ())]
+        return files if all(path.suffix == MCAP_SUFFIX for path in files) else []
+
     def close(self) -> None:
         self._reader.close()
 
 
-class _Torn:
-    """An MCAP file without its end: read from the front, as far as it goes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._schemas: dict[int, Schema] = {}
-        self._channels: dict[int, Channel] = {}
-        counts: Counter[int] = Counter()
-        self.start, self.end = 2 ** 63 - 1, 0
-        for message in self._scan():
-            counts[message.channel_id] += 1
-            self.start = min(self.start, message.log_time)
-            self.end = max(self.end, message.log_time + 1)
-        self.topics = [
-            Topic(channel.topic, self._type_of(channel), counts[number],
-                  self._schemas[channel.schema_id].data.decode())
-            for number, channel in self._channels.items() if channel.schema_id in self._schemas]
-
-    def _type_of(self, channel: Channel) -> str:
-        return self._schemas[channel.schema_id].name
-
-    def _scan(self) -> Iterator[Message]:
-        with open(self._path, 'rb') as stream:
-            if stream.read(len(MCAP_MAGIC)) != MCAP_MAGIC:
-                raise RecordingError('is no MCAP file')
-            records = StreamReader(stream, skip_magic=True, emit_chunks=True).records
-            try:
-                for outer in records:
-                    inner = breakup_chunk(outer) if isinstance(outer, Chunk) else [outer]
-                    for record in inner:
-                        if isinstance(record, Schema):
-                            self._schemas[record.id] = record
-                        elif isinstance(record, Channel):
-                            self._channels[record.id] = record
-                    yield from sorted((r for r in inner if isinstance(r, Message)),
-                                      key=lambda message: message.log_time)
-            except Exception:  # noqa: BLE001  each decompressor and decoder has errors of its own
-                return   # this is where the file was torn
-
-    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        wanted = {number: channel for number, channel in self._channels.items()
-                  if channel.topic in topics and channel.schema_id in self._schemas}
-        for message in self._scan():
-            channel = wanted.get(message.channel_id)
-            if channel is not None:
-                yield RawMessage(
-                    channel.topic, self._type_of(channel), message.log_time, message.data)
-
-    def close(self) -> None:
-        pass
+_Source = _Whole | McapFile | DamagedDatabase
 
 
 class Recording:
@@ -155,7 +72,8 @@ class Recording:
     A context manager.
 
     A folder without a usable metadata.yaml is read file by file, an MCAP file without its end
-    (its recorder was killed) from the front as far as it goes; `notes` then says so.
+    (its recorder was killed) from the front as far as it goes, damaged parts of files are left
+    out; `notes` then says so.
 
     Parameters
     ----------
@@ -184,7 +102,7 @@ class Recording:
         self.path = Path(path)
         self.notes: list[str] = []
         self.skipped: Counter[str] = Counter()
-        self._sources: list[_Whole | _Torn] = []
+        self._sources: list[_Source] = []
         if not self.path.exists():
             raise RecordingError(f'recording {self.path} does not exist')
         try:
@@ -196,9 +114,13 @@ class Recording:
 
     def _open(self) -> None:
         try:
-            self._sources.append(_Whole(self.path))
+            self._sources += self._whole()
         except Exception as error:  # noqa: BLE001  rosbags asserts and indexes; any means unreadable
             self._recover(error)
+        for source in self._sources:
+            if isinstance(source, McapFile) and source.torn:
+                total = sum(topic.count for topic in source.topics)
+                self.notes.append(f'{source.path.name}: torn, {total} messages recovered')
         merged: dict[str, Topic] = {}
         for topic in (topic for source in self._sources for topic in source.topics):
             known = merged.get(topic.name)
@@ -210,35 +132,53 @@ class Recording:
         self.start = min((source.start for source in filled), default=0)
         self.end = max((source.end for source in filled), default=0)
 
+    def _whole(self) -> list[_Source]:
+        """Files of a recording that is as it should be."""
+        if self.path.suffix == MCAP_SUFFIX and self.path.is_file():
+            return [McapFile(self.path)]
+        whole = _Whole(self.path)
+        files = whole.plain_files
+        if not files:
+            return [whole]
+        whole.close()
+        return [McapFile(path) for path in files]
+
     def _recover(self, error: Exception) -> None:
-        why = str(error) or type(error).__name__
+        """Open file by file what is left of a recording."""
+        why = _first_line(error)
         if self.path.is_dir():
             files = sorted(p for p in self.path.iterdir() if p.suffix in SUFFIXES)
+            if not (self.path / METADATA).exists():
+                why = f'it has no {METADATA}' + ('' if files else ' and no .mcap or .db3 file')
+            elif isinstance(error, (TypeError, AttributeError, KeyError)):
+                # What rosbags stumbles over where it expects something else.
+                why = f'its {METADATA} is none of rosbag2'
             self.notes.append(f'{self.path.name}: read file by file, because {why}')
         else:
-            files = [self.path] if self.path.suffix in (*SUFFIXES, ROS1_SUFFIX) else []
-        if not files:
-            raise RecordingError(f'recording {self.path} cannot be read: {why}') from error
+            files = [self.path] if self.path.suffix in SUFFIXES else []
         failures = []
         for path in files:
             try:
-                self._sources.append(_Whole(path))
-                continue
+                self._sources.append(self._left_of(path))
             except Exception as reason:  # noqa: BLE001  as above
-                whole_error = reason
-            try:
-                if path.suffix != '.mcap':
-                    raise whole_error
-                source = _Torn(path)
-                self._sources.append(source)
-                total = sum(topic.count for topic in source.topics)
-                self.notes.append(f'{path.name}: torn, {total} messages recovered')
-            except Exception as reason:  # noqa: BLE001  as above
-                failures.append(f'{path.name}: {reason or type(reason).__name__}')
+                failures.append(f'{path.name}: {_first_line(reason)}')
         self.notes.extend(failures)
         if not self._sources:
-            raise RecordingError(
-                f'recording {self.path} cannot be read: {"; ".join(failures)}') from error
+            raise RecordingError(f'recording {self.path} cannot be read: '
+                                 f'{"; ".join(failures) or why}') from error
+
+    def _left_of(self, path: Path) -> _Source:
+        """Open a file as it is, or as far as it goes."""
+        if path.suffix == MCAP_SUFFIX:
+            return McapFile(path)
+        try:
+            return _Whole(path)
+        except Exception as error:  # noqa: BLE001  as above
+            database = DamagedDatabase(path)
+            total = sum(topic.count for topic in database.topics)
+            self.notes.append(f'{path.name}: damaged ({_first_line(error)}), {total} messages '
+                              'recovered')
+            return database
 
     def _make_store(self) -> Typestore:
         # The recording knows its own types best; what it does not define comes from here.
@@ -249,7 +189,7 @@ class Recording:
                     add_missing(store, _parse(topic))
                 except Exception as error:  # noqa: BLE001  the parser's errors have no common base
                     self.notes.append(f'definition of {topic.type_name} is not usable: '
-                                      f'{str(error) or type(error).__name__}')
+                                      f'{_first_line(error)}')
         add_missing(store, standard_store().fielddefs)
         for topic in self.topics:
             know(store, topic.type_name)
@@ -277,12 +217,18 @@ class Recording:
         return heapq.merge(*(self._guarded(source, wanted) for source in self._sources),
                            key=itemgetter(2))
 
-    def _guarded(self, source: _Whole | _Torn, topics: Collection[str]) -> Iterator[RawMessage]:
+    def _guarded(self, source: _Source, topics: Collection[str]) -> Iterator[RawMessage]:
         try:
             yield from source.messages(topics)
         except Exception as error:  # noqa: BLE001  damage inside: what came before is good
-            self.notes.append(f'{self.path.name}: reading ended early: '
-                              f'{str(error) or type(error).__name__}')
+            self._note(f'{self.path.name}: reading ended early: {_first_line(error)}')
+        if isinstance(source, McapFile) and source.damaged:
+            self._note(f'{source.path.name}: {source.damaged} damaged chunks left out')
+
+    def _note(self, text: str) -> None:
+        """Keep a sentence once: a recording is read several times."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """
@@ -317,7 +263,9 @@ class Recording:
     def close(self) -> None:
         """Close all files."""
         while self._sources:
-            self._sources.pop().close()
+            source = self._sources.pop()
+            if isinstance(source, _Whole):
+                source.close()
 
     def __enter__(self) -> Recording:
         """Return the recording; it is open from the start."""
@@ -327,6 +275,11 @@ class Recording:
                  trace: TracebackType | None) -> None:
         """Close all files."""
         self.close()
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return next(iter(str(error).splitlines()), '') or type(error).__name__
 
 
 def _parse(topic: Topic) -> Typesdict:

@@ -10,6 +10,7 @@ from bokeh.models import (
     ColorBar,
     ColumnDataSource,
     CrosshairTool,
+    DataRange1d,
     FactorRange,
     HoverTool,
     Label,
@@ -20,6 +21,7 @@ from bokeh.models import (
     Range1d,
     ResetTool,
     Span,
+    TeeHead,
     Whisker,
 )
 from bokeh.palettes import Greys256
@@ -46,6 +48,7 @@ PATTERN, PATTERN_BODIES = 'pattern', 'pattern-bodies'
 IMAGE, X, Y = 'image', 'x', 'y'
 
 HEIGHT, COMPACT_HEIGHT = 280, 190
+LEFT = 80   # room for numbers and names beside a time axis [px]
 MARKERS = {'target': 'diamond', 'user': 'circle'}
 BAND_COLOURS = {'fallback': FALLBACK_COLOUR, 'mute': MUTE_COLOUR}
 
@@ -73,6 +76,8 @@ class Page:
                               CrosshairTool(overlay=self._crosshair)],
                        toolbar_location=None, x_axis_label='time [s]', y_axis_label=y_label,
                        output_backend='canvas', **options)
+        # All begin at the same place, whatever their numbers: one looks down from one to the next.
+        drawn.min_border_left = LEFT
         _quiet(drawn)
         for cut in self._figures.axis.cuts:
             drawn.add_layout(Span(location=cut.place, dimension='height', line_color=GREYS,
@@ -191,23 +196,29 @@ class Page:
         drawn = figure(height=HEIGHT, sizing_mode='stretch_width', tools='',
                        toolbar_location=None, x_axis_label=chart.swept,
                        y_axis_label=chart.unit, output_backend='canvas',
+                       x_axis_type='log' if chart.wide else 'auto',
                        y_axis_type='log' if chart.logarithmic else 'linear', **options)
         _quiet(drawn)
         if chart.logarithmic:
             drawn.yaxis.formatter = LogTickFormatter(min_exponent=4)
         for each in chart.series:
-            source = ColumnDataSource({'x': list(each.x), 'y': each.y, 'low': each.low,
-                                       'high': each.high})
+            x = list(each.places) if not chart.categories else [
+                (value, place - chart.categories.index(value))
+                for value, place in zip(each.x, each.places)]
+            source = ColumnDataSource({'x': x, 'y': each.y, 'low': each.low, 'high': each.high,
+                                       'swept': list(each.x)})
             renderers = [drawn.scatter('x', 'y', size=8, color=each.colour, source=source,
                                        name=each.label)]
             if not chart.categories:
                 renderers.append(drawn.line('x', 'y', color=each.colour, line_width=2,
                                             line_dash=each.dash, source=source))
             if np.isfinite(each.low).any():
-                drawn.add_layout(Whisker(base='x', lower='low', upper='high', source=source,
-                                         line_color=each.colour, level='underlay'))
+                heads = {'line_color': each.colour, 'size': 8}
+                drawn.add_layout(Whisker(
+                    base='x', lower='low', upper='high', source=source, line_color=each.colour,
+                    lower_head=TeeHead(**heads), upper_head=TeeHead(**heads), level='underlay'))
             drawn.add_tools(HoverTool(renderers=renderers[:1], tooltips=[
-                ('', '$name'), (chart.swept, '@x'), (chart.unit, '@y{0.0000}')]))
+                ('', '$name'), (chart.swept, '@swept'), (chart.unit, '@y{0.0000}')]))
         if chart.logarithmic:
             # The whiskers count as well.
             ends = np.concatenate([(*each.low, *each.y, *each.high) for each in chart.series])
@@ -221,14 +232,15 @@ class Page:
 
 def _plan(view: Map) -> figure:
     """Empty plan with the arrays, as seen from above."""
-    drawn = figure(sizing_mode='stretch_width', aspect_ratio=float(np.clip(
-        (view.high[0] - view.low[0]) / (view.high[1] - view.low[1]), 0.8, 2.2)),
-        max_width=900, x_range=(float(view.low[0]), float(view.high[0])),
-        y_range=(float(view.low[1]), float(view.high[1])), match_aspect=True,
-        tools=[PanTool(), ResetTool()], toolbar_location=None,
-        x_axis_label=f'x in {view.frame} [m]', y_axis_label=f'y in {view.frame} [m]',
-        output_backend='canvas')
+    width, depth = view.high - view.low
+    # A metre is as long to the right as it is upwards: ranges that follow the data can grow.
+    drawn = figure(sizing_mode='stretch_width', aspect_ratio=float(width / depth), max_width=900,
+                   x_range=DataRange1d(range_padding=0), y_range=DataRange1d(range_padding=0),
+                   match_aspect=True, tools=[PanTool(), ResetTool()], toolbar_location=None,
+                   x_axis_label=f'x in {view.frame} [m]', y_axis_label=f'y in {view.frame} [m]',
+                   output_backend='canvas')
     _quiet(drawn)
+    drawn.scatter([view.low[0], view.high[0]], [view.low[1], view.high[1]], alpha=0)
     length = 0.05 * float(view.high[0] - view.low[0])
     for label, one, other, boresight in view.arrays:
         drawn.line([one[0], other[0]], [one[1], other[1]], color='#000000', line_width=6)
@@ -244,7 +256,8 @@ def _plan(view: Map) -> figure:
 
 
 def _quiet(drawn: figure) -> None:
-    """Look of all figures."""
+    """Look of all figures; what is behind them is the page."""
+    drawn.background_fill_color = drawn.border_fill_color = None
     drawn.grid.grid_line_color = '#dddddd'
     drawn.outline_line_color = None
     drawn.axis.axis_label_text_font_style = 'normal'

@@ -245,6 +245,8 @@ class BagInput:
                 self._note(
                     f'topic {body.topic} of {body.role} {body.id!r} is not in the recording')
                 continue
+            if topic.count == 0:
+                self._note(f'topic {topic.name} of {body.role} {body.id!r} is empty')
             if topic.type_name != body.type:
                 self._note(
                     f'topic {topic.name} has the type {topic.type_name}, not {body.type} as the '

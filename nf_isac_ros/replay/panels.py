@@ -33,6 +33,7 @@ from nf_isac_ros.replay.table import (
     column,
 )
 from nf_isac_ros.replay.timeaxis import TimeAxis
+from nf_isac_ros.replay.whatif import PREFIX, SWEEPS
 
 Vector = NDArray[np.float64]
 
@@ -58,6 +59,10 @@ FRAMES = 24
 ELLIPSES = 8
 # A large bound is drawn about so large, as a share of the width of the picture.
 ELLIPSE_SHARE = 0.06
+# A plan is no narrower and no wider than this, as a share of its depth.
+NARROWEST, WIDEST = 0.9, 2.2
+# Gaps below this are those of closed forms; a design is not better for them.
+LEAST_GAP = 1e-9
 # Beam patterns: responses that one may take, cells along the longer side, heights.
 MOST_RESPONSES = 100_000_000
 MOST_CELLS = 130
@@ -379,7 +384,7 @@ def time_panels(curves: Curves, cycles: Columns, deployment: Deployment,
                 limits=_from_zero(power))
     gaps = list(curves.lines('gap', 'gap', '#0072B2', positive=True))
     yield Panel('gap', 'Certified relative gap to the optimum', 'gap', gaps, logarithmic=True,
-                compact=True, limits=_decades(gaps))
+                compact=True, limits=_decades(gaps, LEAST_GAP))
     times = [*curves.lines('cycle_ms', 'cycle', '#0072B2', positive=True),
              *curves.lines('pose_to_beam_ms', 'pose to beam', '#E69F00', positive=True),
              *_level(curves, budget_ms, 'budget')]
@@ -388,8 +393,9 @@ def time_panels(curves: Curves, cycles: Columns, deployment: Deployment,
     ages = [each for role, bodies in ((TARGET, targets), (USER, users))
             for k, body in enumerate(bodies)
             for each in list(curves.lines(column(role, body, 'age_s'), body, colour(role, k)))[:1]]
-    ages += _level(curves, deployment.tracking.predict, 'predicted until')
-    ages += _level(curves, deployment.tracking.drop, 'dropped from')
+    for limit, what in ((deployment.tracking.predict, 'predicted until'),
+                        (deployment.tracking.drop, 'dropped from')):
+        ages += _level(curves, limit, f'{what} {limit:g} s')
     yield Panel('ages', 'Age of the newest pose at the transmit time', 'age [s]', ages,
                 compact=True, limits=_from_zero(ages))
 
@@ -402,12 +408,12 @@ def _extremes(lines: Sequence[Line]) -> tuple[float, float] | None:
     return min(float(v.min()) for v in known), max(float(v.max()) for v in known)
 
 
-def _decades(lines: Sequence[Line]) -> tuple[float, float] | None:
+def _decades(lines: Sequence[Line], least: float = 0.0) -> tuple[float, float] | None:
     """Limits of a logarithmic axis, at least a decade apart: noise must not look like events."""
     found = _extremes(lines)
     if found is None:
         return None
-    low, high = found[0] / 1.25, found[1] * 1.25
+    low, high = max(found[0], least) / 1.25, max(found[1], least) * 1.25
     widen = max(1.0, 10.0 / (high / low)) ** 0.5
     return low / widen, high * widen
 
@@ -443,7 +449,7 @@ def state_rows(curves: Curves, cycles: Columns) -> Iterator[StateRow]:
     quality = cycles['quality']
     for mode in curves.modes:
         rows = curves.rows(mode)
-        yield StateRow(f'design, {mode}', runs(curves.places(mode), quality[rows], STATES))
+        yield StateRow(mode, runs(curves.places(mode), quality[rows], STATES))
     armed, muted = cycles['radio_armed'], cycles['radio_muted']
     rows = curves.rows(RECORDED) & (armed | muted)
     if rows.any():
@@ -511,9 +517,16 @@ def scene_map(cycles: Columns, curves: Curves, deployment: Deployment,
     points = np.vstack([*tracks.values(), *(np.array([a, b]) for _, a, b, _ in arrays)])
     low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     margin = 0.08 * max(float((high - low).max()), 1.0)
-    low, high = low - margin, high + margin
+    low, high = _filled(low - margin, high + margin)
     ellipses, factor = _ellipses(cycles, curves, float(high[0] - low[0]))
     return Map(low, high, tracks, arrays, ellipses, factor, deployment.world_frame)
+
+
+def _filled(low: Vector, high: Vector) -> tuple[Vector, Vector]:
+    """Corners of a plan that is neither a tower nor a ribbon, about the same centre."""
+    width, depth = high - low
+    room = np.maximum(0.0, [NARROWEST * depth - width, width / WIDEST - depth]) / 2
+    return low - room, high + room
 
 
 def _arrays(deployment: Deployment) -> list[tuple[object, str]]:
@@ -640,12 +653,18 @@ class _Places:
 
 @dataclass(frozen=True)
 class Series:
-    """One curve of a comparison: median, and where 80 % of the cycles lie; NaN: not known."""
+    """
+    One curve of a comparison: median, and where 80 % of the cycles lie; NaN: not known.
+
+    `places` are where its values `x` stand on the horizontal axis, a little beside those of the
+    other curves, so that none hides another; those of categories count from 0.
+    """
 
     label: str
     colour: str
     dash: str
     x: Sequence[float | str]
+    places: Vector
     y: Vector
     low: Vector
     high: Vector
@@ -665,7 +684,8 @@ class Comparison:
     categories : sequence of str
         Values of the horizontal axis if they are no numbers; empty if they are.
     series : sequence of Series
-    logarithmic : bool
+    logarithmic, wide : bool
+        The vertical axis is logarithmic; so is the horizontal one.
 
     """
 
@@ -676,11 +696,16 @@ class Comparison:
     categories: Sequence[str]
     series: Sequence[Series]
     logarithmic: bool = False
+    wide: bool = False
 
 
 SERIES_LOOKS = [(shade, dash) for dash in ('solid', 'dashed', 'dotted')
                 for shade in ('#D55E00', '#0072B2', '#009E73', '#CC79A7')]
 MAX_TARGETS = 4
+# How far curves stand beside each other, as a share of the axis, and of a category.
+ASIDE, CATEGORY_ASIDE = 0.012, 0.09
+# Numbers that span more than this are drawn on a logarithmic axis.
+WIDE_SPAN = 30.0
 
 
 def comparisons(rows: Sequence[Mapping[str, object]], swept: Sequence[str]) -> list[Comparison]:
@@ -701,23 +726,33 @@ def comparisons(rows: Sequence[Mapping[str, object]], swept: Sequence[str]) -> l
     values = {name: list(dict.fromkeys(row[name] for row in rows)) for name in swept}
     x_name = max(swept, key=lambda name: (isinstance(values[name][0], float), len(values[name])))
     numeric = isinstance(values[x_name][0], float)
+    marks = [float(value) for value in values[x_name]] if numeric else []
+    wide = numeric and min(marks) > 0 and max(marks) / min(marks) > WIDE_SPAN
     others = [name for name in swept if name != x_name]
     groups: dict[str, list[Mapping[str, object]]] = {}
     for row in rows:
-        label = ', '.join(_value(row[name]) for name in others) or x_name.removeprefix('sweep_')
+        label = ', '.join(_value(row[name]) for name in others) or x_name.removeprefix(PREFIX)
         groups.setdefault(label, []).append(row)
     shown = list(groups.items())[:len(SERIES_LOOKS)]
 
     def chart(key: str, title: str, unit: str, middle: str, low: str = '', high: str = '',
               logarithmic: bool = False) -> Comparison:
         series = []
-        for (label, members), (shade, dash) in zip(shown, SERIES_LOOKS):
+        for number, ((label, members), (shade, dash)) in enumerate(zip(shown, SERIES_LOOKS)):
             x = [row[x_name] if numeric else _value(row[x_name]) for row in members]
+            aside = number - (len(shown) - 1) / 2
+            if not numeric:
+                index = [values[x_name].index(row[x_name]) for row in members]
+                places = np.array(index) + CATEGORY_ASIDE * aside
+            elif wide:
+                places = np.array(x) * (max(marks) / min(marks)) ** (ASIDE * aside)
+            else:
+                places = np.array(x) + (max(marks) - min(marks)) * ASIDE * aside
             y, least, most = (_numbers(members, name) for name in (middle, low, high))
-            series.append(Series(label, shade, dash, x, y, least, most))
-        return Comparison(key, title, unit, x_name.removeprefix('sweep_'),
+            series.append(Series(label, shade, dash, x, places, y, least, most))
+        return Comparison(key, title, unit, SWEEPS[x_name.removeprefix(PREFIX)].label,
                           [] if numeric else [_value(each) for each in values[x_name]], series,
-                          logarithmic)
+                          logarithmic, wide)
 
     found = []
     for target in bodies_of(rows[0], TARGET)[:MAX_TARGETS]:

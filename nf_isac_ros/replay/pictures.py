@@ -8,6 +8,7 @@ from pathlib import Path
 import re
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Patch
 import numpy as np
@@ -15,7 +16,6 @@ from PIL import Image
 
 from nf_isac_ros.figures.style import (
     BODY_SYMBOLS,
-    DPI,
     FALLBACK_COLOUR,
     MUTE_COLOUR,
     finish,
@@ -35,6 +35,7 @@ from nf_isac_ros.replay.table import TARGET
 from nf_isac_ros.replay.timeaxis import TimeAxis
 
 WIDE, COMPACT, PLAN = (8.0, 3.6), (8.0, 2.6), (7.0, 6.4)   # [in]
+DPI = 220   # twice that of the screen: for papers
 BANDS = {'fallback': FALLBACK_COLOUR, 'mute': MUTE_COLOUR}
 # Beam patterns that get a picture, spread over time.
 PATTERN_PICTURES = 4
@@ -167,9 +168,11 @@ def _map(view: Map) -> Figure:
         axes.plot(*known[-1], marker=BODY_SYMBOLS[role], color=shade, markeredgecolor='white',
                   markersize=8, label=f'{role} {body}')
     for each in view.ellipses:
+        shade = colours.get((TARGET, each.target), '0.5')
+        # A bound may be a thousand times as long as it is wide: the edge is what is seen then.
         axes.add_patch(Ellipse(
             (each.x, each.y), 2 * each.large, 2 * each.small, angle=np.degrees(each.angle),
-            facecolor=colours.get((TARGET, each.target), '0.5'), alpha=0.3))
+            facecolor=to_rgba(shade, 0.3), edgecolor=shade, linewidth=0.8))
     _legend(axes)
     return figure
 
@@ -187,24 +190,20 @@ def _pattern(view: Map, patterns: Patterns, frame: Frame) -> Figure:
     for role, body, x, y in frame.bodies:
         axes.plot(x, y, marker=BODY_SYMBOLS[role], color=colours.get((role, body), '0.5'),
                   markersize=9, markeredgecolor='white', linestyle='none', label=body)
-    axes.set_title(f'{frame.bag}, {frame.time:.2f} s', fontsize=9, loc='left', pad=22)
     _legend(axes)
+    figure.suptitle(f'{frame.bag}, {frame.time:.2f} s', fontsize=9)
     return figure
 
 
 def _comparison(chart: Comparison) -> Figure:
     figure, axes = _axes(WIDE)
     for each in chart.series:
-        x = [chart.categories.index(str(value)) for value in each.x] if chart.categories else (
-            np.asarray(each.x, dtype=float))
-        if np.isfinite(each.low).any():
-            axes.errorbar(x, each.y, yerr=np.maximum([each.y - each.low, each.high - each.y], 0),
-                          color=each.colour, marker='o', markersize=5, capsize=3, label=each.label,
-                          linestyle='none' if chart.categories else each.dash)
-        else:
-            axes.plot(x, each.y, color=each.colour, marker='o', markersize=5, label=each.label,
+        spread = np.maximum([each.y - each.low, each.high - each.y], 0)
+        axes.errorbar(each.places, each.y, yerr=spread if np.isfinite(spread).any() else None,
+                      color=each.colour, marker='o', markersize=5, capsize=3, label=each.label,
                       linestyle='none' if chart.categories else each.dash)
     if chart.categories:
         axes.set_xticks(range(len(chart.categories)), chart.categories)
-    finish(axes, chart.swept, chart.unit, 'y' if chart.logarithmic else '')
+    finish(axes, chart.swept, chart.unit,
+           'x' * chart.wide + 'y' * chart.logarithmic)
     return figure

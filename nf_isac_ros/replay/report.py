@@ -151,7 +151,8 @@ def render(figures: Figures, charts: Sequence[Comparison], cycles: Columns,
         comparison_columns=[_head(name) for name in (comparison[0] if comparison else ())],
         comparison_rows=[[_cell(value) for value in row.values()]
                          for row in comparison[:MAX_COMPARED]],
-        incidents_text=_incidents_text(incidents), incident_columns=_INCIDENT_COLUMNS,
+        incidents_text=_incidents_text(incidents),
+        incident_columns=_INCIDENT_COLUMNS[:len(_INCIDENT_COLUMNS) - (len(starts) == 1)],
         incidents=[_incident(each, figures.axis, starts)
                    for each in incidents[:MAX_INCIDENTS]],
         footer=f'nf_isac_ros {summary["version"]}. All numbers: summary.json; every cycle: '
@@ -376,26 +377,36 @@ _INCIDENT_COLUMNS = ('begin [s]', 'length [s]', 'kind', 'reason', 'source', 'mod
 def _incidents_text(incidents: Sequence[Incident]) -> str:
     if not incidents:
         return 'There was none.'
-    text = (f'{len(incidents)} stretches in which something was not as it should be; times since '
-            'the start of the recording.')
+    stretches = '1 stretch' if len(incidents) == 1 else f'{len(incidents)} stretches'
+    text = (f'{stretches} in which something was not as it should be; times since the start of '
+            'the recording.')
     if len(incidents) > MAX_INCIDENTS:
         text += f' The first {MAX_INCIDENTS} are here, incidents.csv has all of them.'
     return text
 
 
 def _incident(each: Incident, axis: TimeAxis, starts: Mapping[str, float]) -> dict[str, Any]:
+    """Cells of an incident; which recording it was in is said where there are several."""
     begin, end = axis.places(each.bag, starts[each.bag] + np.array([each.begin_s, each.end_s]))
     cells = [(f'{each.begin_s:.3f}', each.begin_s), (f'{each.length:.3f}', each.length),
              (each.kind, None), (each.reason, None), (each.source, None), (each.mode, None),
-             (str(each.count), each.count), (each.begin_utc, None), (each.bag, None)]
+             (str(each.count), each.count), (each.begin_utc, None)]
+    cells += [(each.bag, None)] if len(starts) > 1 else []
     return {'cells': [{'text': text, 'sort': sort} for text, sort in cells],
             'begin': round(float(begin), 4), 'end': round(float(end), 4)}
 
 
+_UNITS = {'db': 'dB', 'm': 'm', 'w': 'W', 'ms': 'ms', 'wavelengths': 'wavelengths'}
+
+
 def _head(name: str) -> str:
-    """Column of a comparison in words."""
-    return name.removeprefix('sweep_').replace('target.', '').replace('user.', '').replace(
-        '_', ' ').replace('.', ' ')
+    """Column of a comparison in words, its unit in brackets."""
+    words = name.removeprefix('sweep_').replace('target.', '').replace('user.', '').replace(
+        '.', ' ')
+    what, _, unit = words.rpartition('_')
+    if unit in _UNITS:
+        words = f'{what} [{_UNITS[unit]}]'
+    return words.replace('_', ' ')
 
 
 def _cell(value: Any) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class SweepKey:
     set: Callable[[Raw, Any], None]
     type: pa.DataType = field(default_factory=pa.float64)
 
+    @property
+    def label(self) -> str:
+        """What it is, without the example."""
+        return self.text.partition(':')[0]
+
 
 def _design(raw: Raw, value: str) -> None:
     raw.setdefault('design', {})['name'] = value
@@ -119,7 +124,8 @@ SWEEPS: Mapping[str, SweepKey] = {
     'min_sinr_db': SweepKey('required SINR of all users [dB]: 5:25:5', _number, _min_sinr),
     'elements': SweepKey('elements of planar arrays: 16x16,48x48', _counts, _elements,
                          pa.string()),
-    'spacing_wavelengths': SweepKey('spacing of planar arrays: 0.5,1', _number, _spacing),
+    'spacing_wavelengths': SweepKey('spacing of planar arrays [wavelengths]: 0.5,1', _number,
+                                    _spacing),
     'power_w': SweepKey('radiated power [W]: 0.5,1,2', _number, _radio('power_w')),
     'symbols': SweepKey('symbols per sensing period: 100,1000', _number, _radio('symbols')),
     'user_noise_w': SweepKey('noise of users [W]: 1e-9,1e-8', _number, _radio('user_noise_w')),

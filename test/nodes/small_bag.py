@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from math import cos, pi, sin
+from math import pi
 from pathlib import Path
 
 import numpy as np
+from recorded_room import POSE, ROOM, STORE, bare_pose, cdr, header, pose, write_text
 
 from nf_isac_ros.core.motion import Circle
-from nf_isac_ros.recording.types import standard_store
 from nf_isac_ros.recording.writer import RecordingWriter
 
-POSE = 'geometry_msgs/msg/PoseStamped'
 ODOMETRY = 'nav_msgs/msg/Odometry'
 START = 1_200_000_000 * 10 ** 9   # [ns]
 RATE = 50.0
@@ -20,18 +19,7 @@ LENGTH = 3.0                      # [s]
 USER = Circle([0.0, 3.0, 0.0], 1.0, 6.0)            # 1.05 m/s, PoseStamped
 TARGET = Circle([1.0, 4.0, 0.0], 0.5, 3.0, phase=1.0)   # 1.05 m/s, Odometry
 
-DEPLOYMENT = """
-world_frame: map
-array:
-  upa: {elements: [8, 8], spacing_wavelengths: 0.5}
-  position_m: [0.0, 0.0, 1.0]
-  orientation_xyzw: [-0.7071068, 0.0, 0.0, 0.7071068]
-radio:
-  carrier_hz: 2.8e+10
-  power_w: 1.0
-  symbols: 1000
-  user_noise_w: 1.0e-9
-  sensing_noise: {power_w: 1.0e-12}
+DEPLOYMENT = ROOM + """\
 design: {name: crb-min, rate_hz: 10, budget_ms: 80}
 bodies:
   - {id: u1, role: user, topic: /u1/pose, type: geometry_msgs/msg/PoseStamped,
@@ -42,25 +30,12 @@ bodies:
 
 def write_deployment(folder: Path, text: str = DEPLOYMENT) -> Path:
     """Deployment file of the small recording."""
-    path = folder / 'deployment.yaml'
-    path.write_text(text)
-    return path
+    return write_text(folder, text)
 
 
 def write_bag(folder: Path) -> Path:
     """Write three seconds of a user and a target, 150 poses each, half a step apart."""
-    store = standard_store()
-    types = store.types
-
-    def header(stamp: int) -> object:
-        return types['std_msgs/msg/Header'](
-            types['builtin_interfaces/msg/Time'](stamp // 10 ** 9, stamp % 10 ** 9), 'map')
-
-    def pose(position: np.ndarray, yaw: float) -> object:
-        return types['geometry_msgs/msg/Pose'](
-            types['geometry_msgs/msg/Point'](*(float(value) for value in position)),
-            types['geometry_msgs/msg/Quaternion'](0.0, 0.0, sin(yaw / 2), cos(yaw / 2)))
-
+    types = STORE.types
     vector = types['geometry_msgs/msg/Vector3']
     path = folder / 'small'
     with RecordingWriter(path) as writer:
@@ -70,8 +45,7 @@ def write_bag(folder: Path) -> Path:
             time = index / RATE
             stamp = START + round(1e9 * time)
             position, _ = USER.at(time)
-            message = types[POSE](header(stamp), pose(position, 0.0))
-            writer.write('/u1/pose', bytes(store.serialize_cdr(message, POSE)), stamp)
+            writer.write('/u1/pose', cdr(pose(stamp, position)), stamp)
             time += 0.5 / RATE
             stamp = START + round(1e9 * time)
             position, velocity = TARGET.at(time)
@@ -80,9 +54,9 @@ def write_bag(folder: Path) -> Path:
             odometry = types[ODOMETRY](
                 header=header(stamp), child_frame_id='t1',
                 pose=types['geometry_msgs/msg/PoseWithCovariance'](
-                    pose(position, yaw), np.zeros(36)),
+                    bare_pose(position, yaw), np.zeros(36)),
                 twist=types['geometry_msgs/msg/TwistWithCovariance'](
                     types['geometry_msgs/msg/Twist'](
                         vector(speed, 0.0, 0.0), vector(0.0, 0.0, 0.0)), np.zeros(36)))
-            writer.write('/t1/odom', bytes(store.serialize_cdr(odometry, ODOMETRY)), stamp)
+            writer.write('/t1/odom', cdr(odometry, ODOMETRY), stamp)
     return path

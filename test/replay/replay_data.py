@@ -6,29 +6,16 @@ from math import cos, pi, sin
 from pathlib import Path
 
 import numpy as np
+from recorded_room import POSE, ROOM, STORE, cdr, header, pose, write_text
 from rosbags.interfaces import Nodetype
 
-from nf_isac_ros.recording.types import standard_store
 from nf_isac_ros.recording.writer import RecordingWriter
 
-POSE = 'geometry_msgs/msg/PoseStamped'
 START = 1_700_000_000 * 10 ** 9   # [ns]
 PERIOD = 20_000_000               # [ns]
 SHARED = Path(__file__).parents[2].parent / 'shared' / 'data' / 'recordings'
-STORE = standard_store()
 
-DEPLOYMENT = """
-world_frame: map
-array:
-  upa: {elements: [8, 8], spacing_wavelengths: 0.5}
-  position_m: [0.0, 0.0, 1.0]
-  orientation_xyzw: [-0.7071068, 0.0, 0.0, 0.7071068]
-radio:
-  carrier_hz: 2.8e+10
-  power_w: 1.0
-  symbols: 1000
-  user_noise_w: 1.0e-9
-  sensing_noise: {power_w: 1.0e-12}
+DEPLOYMENT = ROOM + """\
 design: {name: crb-min, rate_hz: 20, budget_ms: 40}
 bodies:
   - {id: u1, role: user, topic: /u1/pose, type: geometry_msgs/msg/PoseStamped,
@@ -38,9 +25,7 @@ bodies:
 
 
 def deployment_file(folder: Path, text: str = DEPLOYMENT) -> Path:
-    path = folder / 'deployment.yaml'
-    path.write_text(text)
-    return path
+    return write_text(folder, text)
 
 
 def place(body: str, time: float) -> tuple[float, float, float]:
@@ -48,26 +33,6 @@ def place(body: str, time: float) -> tuple[float, float, float]:
     if body == 'u1':
         return (cos(pi * time / 5), 3.0 + sin(pi * time / 5), 0.5)
     return (1.0 + 0.5 * sin(pi * time / 4), 4.0 + 0.5 * cos(pi * time / 4), 0.5)
-
-
-def header(stamp: int, frame: str = 'map') -> object:
-    types = STORE.types
-    return types['std_msgs/msg/Header'](
-        types['builtin_interfaces/msg/Time'](stamp // 10 ** 9, stamp % 10 ** 9), frame)
-
-
-def pose(stamp: int, position: tuple[float, float, float], frame: str = 'map',
-         store: object = STORE) -> object:
-    types = store.types
-    return types[POSE](
-        header(stamp, frame),
-        types['geometry_msgs/msg/Pose'](
-            types['geometry_msgs/msg/Point'](*position),
-            types['geometry_msgs/msg/Quaternion'](0.0, 0.0, 0.0, 1.0)))
-
-
-def cdr(message: object, type_name: str = POSE) -> bytes:
-    return bytes(STORE.serialize_cdr(message, type_name))
 
 
 def entries(seconds: float = 2.0, frame: str = 'map', lag: int = 1_000_000,

@@ -11,6 +11,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from nf_isac_ros.files.deployment import load_deployment
 from nf_isac_ros.recording.exceptions import RecordingError
+from nf_isac_ros.recording.writer import RecordingWriter
 from nf_isac_ros.replay.errors import ReplayError
 from nf_isac_ros.replay.inputs import Counts, open_inputs
 
@@ -120,6 +121,17 @@ def test_poses_in_another_frame_are_counted_and_shown(tmp_path, deployment):
     assert counts.poses == 100
     assert counts.rejected == {'unknown-frame': 100}
     assert 'odom' in counts.examples['unknown-frame']
+
+
+def test_topics_without_a_message_are_named(tmp_path, deployment):
+    with RecordingWriter(tmp_path / 'b') as writer:
+        for topic in ('/u1/pose', '/t1/pose'):
+            writer.add_topic(topic, data.POSE)
+        for topic, time, raw in data.entries(1.0):
+            assert topic != '/t1/pose' or writer.write(topic, raw, time)
+    _, counts = read(deployment, tmp_path / 'b')
+    assert counts.poses == 50 and not counts.rejected
+    assert counts.notes == ["topic /u1/pose of user 'u1' is empty"]
 
 
 def test_bytes_that_are_no_message_are_counted(tmp_path, deployment):

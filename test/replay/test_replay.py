@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 
+from distributed import LocalCluster
 import numpy as np
 from pyarrow import parquet
 import pytest
@@ -167,9 +168,14 @@ def test_the_table_is_the_same_whoever_computes_it(tmp_path, monkeypatch):
     bag = data.small_bag(tmp_path)
     assert run(tmp_path, bag, out='here')[0] == 0
     assert run(tmp_path, bag, out='two', options=('--workers', '2'))[0] == 0
-    first, second = rows_of(tmp_path / 'here'), rows_of(tmp_path / 'two')
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, protocol='tcp',
+                      dashboard_address='127.0.0.1:0') as cluster:
+        code = main(['replay', str(bag), '--config', str(tmp_path / 'deployment.yaml'), '--out',
+                     str(tmp_path / 'far'), '--scheduler', cluster.scheduler_address])
+    assert code == 0
+    first = rows_of(tmp_path / 'here')
     assert len(first) > 30
-    assert first == second
+    assert first == rows_of(tmp_path / 'two') == rows_of(tmp_path / 'far')
 
 
 def test_an_interrupted_replay_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
@@ -308,8 +314,9 @@ def test_files_that_no_replay_wrote_are_left_alone(tmp_path):
         Folder(tmp_path / 'mine')
 
 
+# Replays without a ROS that could be imported, and tells the most memory that it has had.
 WITHOUT_ROS = """
-import sys
+import resource, sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in ('rclpy', 'nf_isac_msgs', 'geometry_msgs', 'std_msgs',
@@ -317,50 +324,48 @@ class Blocked:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Blocked())
 from nf_isac_ros.cli import main
-sys.exit(main(sys.argv[1:]))
+from nf_isac_ros.replay import report
+report.write_pictures = lambda *arguments: []
+folder, *counts = sys.argv[1:]
+for count in counts:
+    assert main(['replay', f'{folder}/bag{count}', '--config', f'{folder}/deployment.yaml',
+                 '--out', f'{folder}/out{count}', '--workers', '0']) == 0
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+SHORT, LONG = 2000, 100_000
 
 
-def test_no_ros_is_needed(tmp_path):
-    bag = data.write_bag(tmp_path / 'bag', data.entries(0.3))
-    data.deployment_file(tmp_path)
+@pytest.fixture(scope='module')
+def long_replay(tmp_path_factory):
+    """A short and a long recording, replayed by one process without ROS: folder, output."""
+    folder = tmp_path_factory.mktemp('long')
+    # 100,000 poses in 1000 s; few cycles, since it is the reading that is looked at.
+    data.deployment_file(folder, data.DEPLOYMENT.replace('rate_hz: 20', 'rate_hz: 0.2').replace(
+        '[8, 8]', '[4, 4]'))
+    for count in (SHORT, LONG):
+        long_bag(folder / f'bag{count}', count)
     root = Path(__file__).parents[2]
     environment = {key: value for key, value in os.environ.items()
                    if key not in ('AMENT_PREFIX_PATH', 'PYTHONPATH')} | {'PYTHONPATH': str(root)}
     done = subprocess.run(
-        [sys.executable, '-c', WITHOUT_ROS, 'replay', str(bag), '--config',
-         str(tmp_path / 'deployment.yaml'), '--out', str(tmp_path / 'out'), '--workers', '0'],
-        env=environment, capture_output=True, text=True, timeout=200, check=False)
+        [sys.executable, '-c', WITHOUT_ROS, str(folder), str(SHORT), str(LONG)],
+        env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / 'out' / 'report.html').stat().st_size > 10 ** 6
+    return folder, done.stdout
 
 
-PEAK = """
-import resource, sys
-from nf_isac_ros.cli import main
-assert main(sys.argv[1:]) == 0
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
+def test_no_ros_is_needed(long_replay):
+    folder, _ = long_replay
+    assert (folder / f'out{SHORT}' / 'report.html').stat().st_size > 10 ** 6
 
 
-def test_memory_does_not_grow_with_the_recording(tmp_path):
-    # 100,000 poses in 1000 s; few cycles, since it is the reading that is looked at.
-    text = data.DEPLOYMENT.replace('rate_hz: 20', 'rate_hz: 0.2').replace('[8, 8]', '[4, 4]')
-    data.deployment_file(tmp_path, text)
-    peaks = []
-    for count in (2000, 100_000):
-        bag = tmp_path / f'bag{count}'
-        long_bag(bag, count)
-        done = subprocess.run(
-            [sys.executable, '-c', PEAK, 'replay', str(bag), '--config',
-             str(tmp_path / 'deployment.yaml'), '--out', str(tmp_path / f'out{count}'),
-             '--workers', '0'], capture_output=True, text=True, timeout=280, check=False)
-        assert done.returncode == 0, done.stderr
-        peaks.append(int(done.stdout.split()[-1]) / 1024)   # [MiB]
-    summary = json.loads((tmp_path / 'out100000' / 'summary.json').read_text())
-    assert summary['bags'][0]['messages'] == 100_000
+def test_memory_does_not_grow_with_the_recording(long_replay):
+    folder, output = long_replay
+    summary = json.loads((folder / f'out{LONG}' / 'summary.json').read_text())
+    assert summary['bags'][0]['messages'] == LONG
+    first, second = (int(line) / 1024 for line in output.split('\n') if line.isdecimal())  # [MiB]
     # As objects in memory the poses alone would take some 200 MiB.
-    assert peaks[1] - peaks[0] < 60, peaks
+    assert second - first < 60
 
 
 def long_bag(path, count):

@@ -15,7 +15,7 @@ from nf_isac_ros.replay import report, table
 from nf_isac_ros.replay.cycles import Path
 from nf_isac_ros.replay.incidents import Incident
 from nf_isac_ros.replay.inputs import Counts
-from nf_isac_ros.replay.panels import INTERVALS, envelope, line, runs
+from nf_isac_ros.replay.panels import INTERVALS, _filled, envelope, line, runs
 from nf_isac_ros.replay.pictures import write_pictures
 from nf_isac_ros.replay.redesign import Beams
 from nf_isac_ros.replay.summary import figures_of
@@ -174,6 +174,23 @@ def test_the_page_is_small_enough_to_be_sent(long_page):
     assert long_page.path.stat().st_size < 4_000_000
 
 
+def test_curves_of_a_comparison_stand_beside_each_other(long_page):
+    chart = next(chart for chart in long_page.charts if chart.key == 'whatif_root_crb_t1')
+    assert chart.swept == 'radiated power [W]'
+    places = np.array([each.places for each in chart.series])
+    values = np.array([each.x for each in chart.series], dtype=float)
+    # Within a twentieth of the axis of their values, and none on another.
+    assert np.abs(places - values).max() < 0.05 * 3.0
+    assert len(np.unique(places)) == places.size
+
+
+def test_a_plan_is_as_wide_as_can_be_seen():
+    low, high = _filled(np.array([0.0, 0.0]), np.array([1.0, 10.0]))
+    assert (high - low).tolist() == [9.0, 10.0] and low[0] + high[0] == 1.0
+    low, high = _filled(np.array([0.0, 0.0]), np.array([22.0, 1.0]))
+    assert (high - low).tolist() == [22.0, pytest.approx(10.0)]
+
+
 @pytest.fixture
 def page(browser, long_page):
     browser.open(long_page.path)
@@ -197,6 +214,18 @@ def frame(page):
     return page.run('return Bokeh.documents.flatMap(d => d.roots()).flatMap(f => f.renderers)'
                     '.filter(r => r.visible && r.glyph.type === "Image")'
                     '.map(r => r.glyph.image.field).join()')
+
+
+def test_a_metre_is_as_long_to_the_right_as_upwards(page):
+    script = """return Bokeh.documents.flatMap(d => d.roots())
+        .filter(f => f.match_aspect).map(f => {
+          const frame = Bokeh.index.find_one(f).frame.bbox;
+          return [(f.x_range.end - f.x_range.start) / frame.width,
+                  (f.y_range.end - f.y_range.start) / frame.height]; })"""
+    for width in (1280, 400):
+        page.resize(width, 900)
+        page.wait(lambda: all(abs(x / y - 1) < 0.02 for x, y in page.run(script)))
+        assert len(page.run(script)) == 2
 
 
 def test_slider_moves_by_arrow_keys(page):
@@ -232,7 +261,7 @@ def test_time_axes_move_together_by_keyboard(page):
 def test_incidents_are_sorted_and_filtered_by_keyboard(page):
     from selenium.webdriver.common.keys import Keys
     lengths = ('return [...document.querySelectorAll("#incident-table tbody tr")]'
-               '.filter(r => !r.hidden).map(r => Number(r.cells[1].textContent))')
+               '.filter(r => !r.hidden).map(r => Number(r.cells[2].textContent))')
     page.run('document.querySelectorAll("#incident-table th button")[1].focus()')
     page.press(Keys.ENTER)
     assert (np.diff(page.run(lengths)) >= 0).all()

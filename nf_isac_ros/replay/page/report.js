@@ -119,7 +119,6 @@
       (name) => look.getPropertyValue(name).trim());
     for (const doc of Bokeh.documents) {
       for (const figure of doc.roots()) {
-        figure.setv({background_fill_color: ground, border_fill_color: ground});
         for (const place of ['left', 'right', 'above', 'below', 'center']) {
           for (const part of figure[place]) {
             const values = {};
@@ -130,6 +129,10 @@
             }
             if ('grid_line_color' in part.properties) { values.grid_line_color = line; }
             if (part.type === 'ColorBar') { values.background_fill_color = ground; }
+            if (part.type === 'Arrow') {
+              part.end.setv({fill_color: text, line_color: text});
+              values.line_color = text;
+            }
             part.setv(values);
           }
         }
