@@ -212,6 +212,46 @@ def _economise(channels: Complex, sinr: Real, beams: Complex) -> tuple[float, Co
     return power.sum(), filters * np.sqrt(power), uplink
 
 
+@compiled
+def _roomy(channels: Complex, sinr: Real, least: float, margin: float, share: float) -> Complex:
+    """Beams that leave power over, see `roomy_beams`."""
+    power = least + margin * (1.0 - least)
+    scaled = channels * np.sqrt(power)
+    scale, beams, _ = _balance(scaled, 2.0 * sinr)
+    if scale >= 1.0:
+        beams = _economise(scaled, 2.0 * sinr, beams)[1]
+    beams *= np.sqrt(power)
+    used = 0.0
+    for beam in beams.flat:
+        used += beam.real ** 2 + beam.imag ** 2
+    return beams * np.sqrt(max(1.0, (least + share * (1.0 - least)) / used))
+
+
+def roomy_beams(channels: Complex, sinr: Real, least: float, margin: float,
+                share: float) -> Complex:
+    """
+    Beams that meet every SINR with some to spare, and leave power over.
+
+    Parameters
+    ----------
+    channels : ndarray, shape (d, U), U >= 1
+    sinr : ndarray, shape (U,)
+        As for `least_power`.
+    least : float
+        Power that `least_power` gives.
+    margin : float
+        Share of the power beyond that by which each SINR is doubled, or raised as far as it goes.
+    share : float
+        Share of it that the beams take at least.
+
+    Returns
+    -------
+    ndarray, shape (d, U)
+
+    """
+    return _roomy(_contiguous(channels), sinr, least, margin, share)
+
+
 def largest_common_scale(channels: Complex, sinr: Real) -> tuple[float, UserBeams]:
     """
     Largest factor on all SINR requirements that the power budget allows.
