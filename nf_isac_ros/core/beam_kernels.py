@@ -57,9 +57,13 @@ def split(covariance: Complex, channels: Complex, rows: Complex,
 
 
 @compiled
-def recover(covariance: Complex, channels: Complex, parts: Complex,
-            negligible: float) -> tuple[float, Complex, Complex]:
-    """Trace or largest eigenvalue of S, and what `split` makes of its positive part."""
+def recover(covariance: Complex, channels: Complex, parts: Complex, negligible: float, sinr: Real,
+            noise: Real) -> tuple[float, Complex, Complex, float]:
+    """
+    Trace or largest eigenvalue of S, and what `split` makes of its positive part.
+
+    The beams have full power; last comes the least of their `slack`, infinite without users.
+    """
     positive = np.trace(covariance).real
     if not cholesky(covariance.copy()) > 0.0:
         values, vectors = np.linalg.eigh(covariance)
@@ -71,7 +75,21 @@ def recover(covariance: Complex, channels: Complex, parts: Complex,
     else:
         rows = shares(covariance, channels, parts)
     beams, sensing = split(covariance, channels, rows, negligible)
-    return positive, beams, sensing
+    scale = 1.0 / np.sqrt(_power(beams) + _power(sensing))
+    beams *= scale
+    sensing *= scale
+    spare = np.inf
+    for one in slack(channels, beams, sensing, sinr, noise):
+        spare = min(spare, one)
+    return positive, beams, sensing, spare
+
+
+@compiled
+def _power(beams: Complex) -> float:
+    total = 0.0
+    for entry in beams.flat:
+        total += entry.real ** 2 + entry.imag ** 2
+    return total
 
 
 @compiled

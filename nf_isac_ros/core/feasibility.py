@@ -213,6 +213,15 @@ def _economise(channels: Complex, sinr: Real, beams: Complex) -> tuple[float, Co
 
 
 @compiled
+def _least(channels: Complex, sinr: Real) -> tuple[float, Complex, Real]:
+    """Least power, beams and uplink powers, see `least_power`; infinite if it is too much."""
+    scale, beams, uplink = _balance(channels, sinr)
+    if not scale >= 1.0:
+        return np.inf, beams, uplink
+    return _economise(channels, sinr, beams)
+
+
+@compiled
 def _roomy(channels: Complex, sinr: Real, least: float, margin: float, share: float) -> Complex:
     """Beams that leave power over, see `roomy_beams`."""
     power = least + margin * (1.0 - least)
@@ -305,9 +314,5 @@ def least_power(channels: Complex, sinr: Real) -> UserBeams | None:
     if not len(sinr):
         return UserBeams(
             np.zeros((channels.shape[0], 0), dtype=np.complex128), 0.0, np.zeros(0))
-    scale, balanced = largest_common_scale(channels, sinr)
-    if scale < 1.0:
-        return None
-    power, beams, uplink = _economise(
-        _contiguous(channels), np.asarray(sinr, dtype=float), balanced.beams)
-    return UserBeams(beams, power, uplink)
+    power, beams, uplink = _least(_contiguous(channels), np.asarray(sinr, dtype=float))
+    return UserBeams(beams, power, uplink) if power < np.inf else None

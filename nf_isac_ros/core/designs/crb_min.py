@@ -109,7 +109,7 @@ class WarmStarted:
                            budget: float | None) -> tuple[float, Outcome]:
         point = minimise_crb(problem, POINT_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
-        reached, outcome = _finished(problem, point, gap)
+        reached, outcome = finished(problem, point, gap)
         return reached, replace(outcome, warm=point.warm)
 
 
@@ -130,12 +130,29 @@ def by_closed_form(problem: Problem) -> Outcome | None:
 
 def _by_clarabel(problem: Problem, gap: float,
                  budget: float | None) -> tuple[float, Outcome]:
-    return _finished(problem, solve_crb(problem, even_covariance(problem), gap, budget), gap)
+    return finished(problem, solve_crb(problem, even_covariance(problem), gap, budget), gap)
 
 
-def _finished(problem: Problem, point: InteriorPoint | CompactPoint,
-              gap: float) -> tuple[float, Outcome]:
-    """Gap and outcome of a solver's point: its beams, repaired, and a bound it leads to."""
+def finished(problem: Problem, point: InteriorPoint | CompactPoint,
+             gap: float) -> tuple[float, Outcome]:
+    """
+    Beams of a solver's point, repaired, and a bound.
+
+    Parameters
+    ----------
+    problem : Problem
+    point : InteriorPoint or CompactPoint
+        With multipliers that a bound can be made from.
+    gap : float
+        Relative gap at which the first bound will do.
+
+    Returns
+    -------
+    float
+        Relative gap.
+    Outcome
+
+    """
     beams = recovered(problem, point.covariance, point.parts)
     reached, bound = _certified(problem, point, beams, gap)
     return reached, Outcome(beams, bound, point.iterations)

@@ -58,7 +58,7 @@ STALLED = 1e-3
 # An objective below the bound by more than this means that rounding has left the feasible set.
 ROUNDING = -1e-9
 # The bound is computed once complementarity promises a gap this many times the one asked for.
-CERTIFY_FROM = 6.0
+CERTIFY_FROM = 3.0
 # A Fisher matrix whose parameters all keep this much of their information beside the others.
 WELL_CONDITIONED = 1e-6
 # Up to so many rows of responses one product for all entries of the curvature is faster than one

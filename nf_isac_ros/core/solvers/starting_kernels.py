@@ -97,23 +97,21 @@ def _split_powers(form, base, directions, even, power, steps):
     n, _, m = form.responses.shape
     count, spread = directions.shape[1], even.shape[1]
     columns = np.hstack((directions, even, base))
-    seen = np.empty((columns.shape[1], n, m), dtype=np.complex128)
+    # What each direction tells; all even ones together, and all of what else is sent.
+    seen = np.empty((n, columns.shape[1] * m), dtype=np.complex128)
     left = dagger(columns)
     for i in range(n):
-        seen[:, i] = left @ form.responses[i]
-    informed = np.zeros((count + 2, n, n))
-    for c in range(columns.shape[1]):
-        # All even directions together, and all of what else is sent.
-        at = c if c < count else (count if c < count + spread else count + 1)
-        own = seen[c].view(np.float64)
-        informed[at] += own @ own.T
+        seen[i] = (left @ form.responses[i]).ravel()
+    informed = np.empty((count + 2, n * n))
+    for c in range(count + 2):
+        first = c if c <= count else count + spread
+        end = first + 1 if c < count else (count + spread if c == count else columns.shape[1])
+        own = np.ascontiguousarray(seen[:, first * m:end * m]).view(np.float64)
+        informed[c] = (own @ own.T).ravel()
     informed[count] /= spread
     shares = np.full(count + 1, 1.0 / (count + 1))
     for _ in range(steps):
-        fisher = informed[count + 1].copy()
-        for c in range(count + 1):
-            fisher += power * shares[c] * informed[c]
-        low = fisher.copy()
+        low = (power * (shares @ informed[:count + 1]) + informed[count + 1]).reshape(n, n)
         if not cholesky(low) > 0.0:
             # Nothing to choose by; the solver will say what is wrong with the Fisher matrix.
             return np.full(count + 1, 1.0 / (count + 1))
@@ -121,8 +119,8 @@ def _split_powers(form, base, directions, even, power, steps):
             low[i, i + 1:] = 0.0
         root = triangular_inverse(low)
         weights = root.T @ (root @ form.selection)
-        for c in range(count + 1):
-            shares[c] *= np.sqrt(max(np.sum(weights * (informed[c] @ weights)), 0.0))
+        worth = informed[:count + 1] @ (weights @ weights.T).ravel()
+        shares *= np.sqrt(np.maximum(worth, 0.0))
         shares /= np.sum(shares)
     return shares
 

@@ -54,7 +54,9 @@ def _blocks(problem: Problem) -> NDArray[np.int64]:
     """Where the diagonal blocks of the Fisher matrix begin and end; as in `Form`."""
     fisher = problem.fisher
     if not isinstance(fisher, BlockMap):
-        return np.array([(0, 0, 0), (*problem.selection.shape, fisher.responses.shape[2])])
+        ends = np.zeros((2, 3), dtype=np.int64)
+        ends[1] = (*problem.selection.shape, fisher.responses.shape[2])
+        return ends
     blocks = fisher.blocks
     ends = np.cumsum([(0, 0)] + [
         (block.n_parameters, block.patterns.shape[2]) for block in blocks], axis=0)
