@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from nf_isac_ros.core.arrays import AntennaArray, Pose, planar_elements
-from nf_isac_ros.core.beams import ReducedBeams
+from nf_isac_ros.core.beams import ReducedBeams, repair, split, user_shares
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs import DESIGNS, Design, Outcome, Solve, extended_zero_forcing
 from nf_isac_ros.core.designs.zero_forcing import ZeroForcing
@@ -19,6 +19,7 @@ from nf_isac_ros.core.evaluation import evaluate
 from nf_isac_ros.core.exceptions import InfeasibleError, NfIsacError, SceneError, SolverError
 from nf_isac_ros.core.extended import sections
 from nf_isac_ros.core.extended.contour import Contour
+from nf_isac_ros.core.feasibility import largest_common_scale
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import (
     ExtendedTarget,
@@ -124,6 +125,7 @@ def warm_up() -> float:
     sections.warm_up()
     warm_up_fallbacks()
     _step_twice('crb-min', _small_scene())
+    _warm_up_repairs()
     return time.perf_counter() - started
 
 
@@ -135,6 +137,16 @@ def warm_up_fallbacks() -> None:
     DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(
         replace(scene, targets=(), extended=(body,)))
     _step_twice(ZERO_FORCING, scene)
+
+
+def _warm_up_repairs() -> None:
+    """What is called by itself only where a design misses an SINR, or none can meet them."""
+    problem = build_problem(_small_scene())
+    covariance = np.eye(problem.dimension) / problem.dimension
+    received = problem.user_channels.conj().T @ covariance @ problem.user_channels
+    repair(problem, split(
+        problem, covariance, user_shares(problem, covariance, received[np.newaxis])))
+    largest_common_scale(problem.unit_noise_channels, problem.sinr)
 
 
 def _step_twice(design: str, scene: Scene) -> None:
