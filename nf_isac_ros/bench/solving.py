@@ -13,7 +13,7 @@ import time
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from nf_isac_ros.bench.peers import Peers, repaired
+from nf_isac_ros.bench.peers import Peers
 from nf_isac_ros.bench.sampling import Effort, Row, milliseconds, number, paced
 from nf_isac_ros.bench.scenes import (
     SIDE,
@@ -23,9 +23,9 @@ from nf_isac_ros.bench.scenes import (
     random_scenes,
     walking,
 )
-from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings, solve
-from nf_isac_ros.core.designs import DESIGNS, Outcome
+from nf_isac_ros.core.designs import DESIGNS
+from nf_isac_ros.core.designs.crb_min import POINT_SHARE, finished
 from nf_isac_ros.core.evaluation import evaluate
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.problem import Problem, build_problem
@@ -197,13 +197,10 @@ def _timed(scene: Scene, gap: float, path: Path | None, runs: Runs) -> bool:
     """Solve and finish a scene from a path or from nothing; tell whether it started warm."""
     problem = build_problem(scene)
     started = time.perf_counter()
-    point = minimise_crb(problem, gap, earlier=path)
-    beams = repaired(problem, point.covariance, point.parts)
-    tangent = tangent_weights(problem, beams.covariance)
-    bound = max(crb_bound(problem, weights, point.multipliers)
-                for weights in (point.weights, tangent) if weights is not None)
+    point = minimise_crb(problem, POINT_SHARE * gap, earlier=path)
+    _, outcome = finished(problem, point, gap)
     taken = time.perf_counter() - started
-    evaluated = evaluate(problem, DESIGNS[DESIGN], Outcome(beams, bound, point.iterations), gap)
+    evaluated = evaluate(problem, DESIGNS[DESIGN], outcome, gap)
     runs.add(replace(evaluated, times_ms={'solve': 1e3 * taken, 'beams': 0.0}))
     return point.warm
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled
-from nf_isac_ros.core.small_matrices import cholesky
+from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -16,28 +16,18 @@ _SINGULAR = 1e-12
 
 
 @compiled
-def _dagger(matrix: Complex) -> Complex:
-    return np.ascontiguousarray(matrix.conj().T)
-
-
-@compiled
-def _hermitian(matrix: Complex) -> Complex:
-    return 0.5 * (matrix + _dagger(matrix))
-
-
-@compiled
 def shares(covariance: Complex, channels: Complex, parts: Complex) -> Complex:
     """Rows W_u g_u, shape (U, d); see `beams.user_shares`."""
     n = channels.shape[1]
     if not n:
         return np.zeros((0, len(channels)), dtype=np.complex128)
     seen = covariance @ channels
-    values, vectors = np.linalg.eigh(_hermitian(_dagger(channels) @ seen))
+    values, vectors = np.linalg.eigh(hermitian(dagger(channels) @ seen))
     turned = vectors.copy()
     for k in range(n):
         turned[:, k] *= 1.0 / values[k] if values[k] > _SINGULAR * values[n - 1] else 0.0
-    projected = seen @ turned @ _dagger(vectors)
-    received = _dagger(projected) @ channels
+    projected = seen @ turned @ dagger(vectors)
+    received = dagger(projected) @ channels
     inner = np.empty((n, n), dtype=np.complex128)
     for u in range(n):
         inner[:, u] = np.ascontiguousarray(parts[u]) @ np.ascontiguousarray(received[:, u])
@@ -57,7 +47,7 @@ def split(covariance: Complex, channels: Complex, rows: Complex,
         # A solver that broke down may leave a user less than nothing.
         if gain > np.finfo(np.float64).tiny:
             beams[:, u] = rows[u] / np.sqrt(gain)
-    values, vectors = np.linalg.eigh(_hermitian(covariance - beams @ _dagger(beams)))
+    values, vectors = np.linalg.eigh(hermitian(covariance - beams @ dagger(beams)))
     kept = int(np.sum(values > negligible))
     sensing = np.empty((d, kept), dtype=np.complex128)
     for k in range(kept):
@@ -67,21 +57,39 @@ def split(covariance: Complex, channels: Complex, rows: Complex,
 
 
 @compiled
-def recover(covariance: Complex, channels: Complex, parts: Complex,
-            negligible: float) -> tuple[float, Complex, Complex]:
-    """Trace or largest eigenvalue of S, and what `split` makes of its positive part."""
+def recover(covariance: Complex, channels: Complex, parts: Complex, negligible: float, sinr: Real,
+            noise: Real) -> tuple[float, Complex, Complex, float]:
+    """
+    Trace or largest eigenvalue of S, and what `split` makes of its positive part.
+
+    The beams have full power; last comes the least of their `slack`, infinite without users.
+    """
     positive = np.trace(covariance).real
     if not cholesky(covariance.copy()) > 0.0:
         values, vectors = np.linalg.eigh(covariance)
         positive = values[-1]
-        covariance = (vectors * np.maximum(values, 0.0)) @ _dagger(vectors)
+        covariance = (vectors * np.maximum(values, 0.0)) @ dagger(vectors)
     if channels.shape[1] == 1:
         # All that a single user receives may as well carry its data.
         rows = np.ascontiguousarray((covariance @ channels).T)
     else:
         rows = shares(covariance, channels, parts)
     beams, sensing = split(covariance, channels, rows, negligible)
-    return positive, beams, sensing
+    scale = 1.0 / np.sqrt(_power(beams) + _power(sensing))
+    beams *= scale
+    sensing *= scale
+    spare = np.inf
+    for one in slack(channels, beams, sensing, sinr, noise):
+        spare = min(spare, one)
+    return positive, beams, sensing, spare
+
+
+@compiled
+def _power(beams: Complex) -> float:
+    total = 0.0
+    for entry in beams.flat:
+        total += entry.real ** 2 + entry.imag ** 2
+    return total
 
 
 @compiled
@@ -90,7 +98,7 @@ def slack(channels: Complex, communication: Complex, sensing: Complex, sinr: Rea
     """How far each SINR is from being active, shape (U,); see `beams.slack`."""
     n = channels.shape[1]
     out = np.empty(n)
-    left = _dagger(channels)
+    left = dagger(channels)
     wanted, other = left @ communication, left @ sensing
     for u in range(n):
         rest = 0.0

@@ -101,13 +101,14 @@ class ReducedBeams:
     @property
     def covariance(self) -> Complex:
         """Covariance S of the signal, shape (d, d)."""
-        beams = np.hstack([self.communication, self.sensing])
-        return beams @ beams.conj().T
+        return (self.communication @ self.communication.conj().T
+                + self.sensing @ self.sensing.conj().T)
 
     @property
     def power(self) -> float:
         """Total power as a fraction of the budget."""
-        return float(np.linalg.norm(self.communication) ** 2 + np.linalg.norm(self.sensing) ** 2)
+        return float(np.vdot(self.communication, self.communication).real
+                     + np.vdot(self.sensing, self.sensing).real)
 
     def with_full_power(self) -> ReducedBeams:
         """Scale all beams so that they use the whole budget; no SINR falls."""
@@ -214,12 +215,13 @@ def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedB
         If there is nothing that could be beams.
 
     """
-    powers, beams, sensing = beam_kernels.recover(
-        _dense(covariance), _dense(problem.user_channels),
-        _dense(parts), NEGLIGIBLE_POWER)
+    powers, communication, sensing, spare = beam_kernels.recover(
+        _dense(covariance), _dense(problem.user_channels), _dense(parts), NEGLIGIBLE_POWER,
+        problem.sinr, problem.user_noise)
     if not powers > 0.0:
         raise SolverError('the solver ended without a covariance')
-    return repair(problem, ReducedBeams(beams, sensing))
+    beams = ReducedBeams(communication, sensing)
+    return beams if spare >= SINR_MARGIN else repair(problem, beams)
 
 
 def slack(problem: Problem, beams: ReducedBeams) -> Real:

@@ -56,7 +56,7 @@ def crb_bound(problem: Problem, weights: Real, multipliers: Real,
         signed = problem.rows.signs * problem.rows.balanced(row_multipliers)
         cost = cost + (problem.rows.points * signed) @ problem.rows.points.conj().T
     ceiling = _ceiling(problem, cost, multipliers)
-    return float(np.sum(problem.selection * weights)) ** 2 / ceiling if ceiling > 0 else 0.0
+    return float(np.vdot(problem.selection, weights)) ** 2 / ceiling if ceiling > 0 else 0.0
 
 
 def max_min_bound(problem: Problem, points: Complex, shares: Real, multipliers: Real) -> float:

@@ -31,6 +31,16 @@ def compiled_step(function: Function) -> Function:
     return _compiled(function, error_model='numpy', nogil=True)
 
 
+def compiled_within(function: Function) -> Function:
+    """
+    Compile a step as a part of the one function that calls it.
+
+    Numba optimises a function once more in each that calls it; what is large is better compiled
+    but once.
+    """
+    return njit(error_model='numpy', nogil=True, inline='always')(function)
+
+
 def compiled_loop(function: Function) -> Function:
     """Compile a loop over the elements of an array; other threads run meanwhile."""
     return _compiled(function, error_model='numpy', nogil=True, fastmath=set(_FUSED))

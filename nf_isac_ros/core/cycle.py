@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from nf_isac_ros.core.arrays import AntennaArray, Pose, planar_elements
-from nf_isac_ros.core.beams import ReducedBeams
+from nf_isac_ros.core.beams import ReducedBeams, repair, split, user_shares
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs import DESIGNS, Design, Outcome, Solve, extended_zero_forcing
 from nf_isac_ros.core.designs.zero_forcing import ZeroForcing
@@ -19,6 +19,7 @@ from nf_isac_ros.core.evaluation import evaluate
 from nf_isac_ros.core.exceptions import InfeasibleError, NfIsacError, SceneError, SolverError
 from nf_isac_ros.core.extended import sections
 from nf_isac_ros.core.extended.contour import Contour
+from nf_isac_ros.core.feasibility import largest_common_scale
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import (
     ExtendedTarget,
@@ -123,26 +124,45 @@ def warm_up() -> float:
     interior_point.warm_up()
     sections.warm_up()
     warm_up_fallbacks()
+    _step_twice('crb-min', _small_scene())
+    _warm_up_repairs()
     return time.perf_counter() - started
 
 
 def warm_up_fallbacks() -> None:
     """Do the half of zero forcing, which a set-up compiles beside the interior-point method."""
-    array = AntennaArray(planar_elements(4, 4, 0.5))
-    radio = Radio(wavelength=1.0, power=1.0, symbols=1, user_noise=1e-4,
-                  sensing_noise=SensingNoise(power=1e-4))
-    scene = Scene(
-        array, array, radio, (PointTarget('t', np.array([1.0, 2.0, 5.0])),),
-        (User('u', 0.0, np.array([-2.0, 1.0, 5.0])),))
+    scene = _small_scene()
     body = ExtendedTarget('t', Contour((1.0,), (0.5,)), Pose(np.array([0.0, 2.0, 9.0])),
                           sections=2, model='near-field')
     DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(
         replace(scene, targets=(), extended=(body,)))
-    for name in (ZERO_FORCING, 'crb-min'):
-        cycle = DesignCycle(DesignSettings(name))
-        for _ in range(2):
-            # The second time it has something to remember.
-            cycle.step(scene)
+    _step_twice(ZERO_FORCING, scene)
+
+
+def _warm_up_repairs() -> None:
+    """What is called by itself only where a design misses an SINR, or none can meet them."""
+    problem = build_problem(_small_scene())
+    covariance = np.eye(problem.dimension) / problem.dimension
+    received = problem.user_channels.conj().T @ covariance @ problem.user_channels
+    repair(problem, split(
+        problem, covariance, user_shares(problem, covariance, received[np.newaxis])))
+    largest_common_scale(problem.unit_noise_channels, problem.sinr)
+
+
+def _step_twice(design: str, scene: Scene) -> None:
+    """Design for a scene; the second time there is something to remember."""
+    cycle = DesignCycle(DesignSettings(design))
+    for _ in range(2):
+        cycle.step(scene)
+
+
+def _small_scene() -> Scene:
+    array = AntennaArray(planar_elements(4, 4, 0.5))
+    radio = Radio(wavelength=1.0, power=1.0, symbols=1, user_noise=1e-4,
+                  sensing_noise=SensingNoise(power=1e-4))
+    return Scene(
+        array, array, radio, (PointTarget('t', np.array([1.0, 2.0, 5.0])),),
+        (User('u', 0.0, np.array([-2.0, 1.0, 5.0])),))
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,55 @@ def _economise(channels: Complex, sinr: Real, beams: Complex) -> tuple[float, Co
     return power.sum(), filters * np.sqrt(power), uplink
 
 
+@compiled
+def _least(channels: Complex, sinr: Real) -> tuple[float, Complex, Real]:
+    """Least power, beams and uplink powers, see `least_power`; infinite if it is too much."""
+    scale, beams, uplink = _balance(channels, sinr)
+    if not scale >= 1.0:
+        return np.inf, beams, uplink
+    return _economise(channels, sinr, beams)
+
+
+@compiled
+def _roomy(channels: Complex, sinr: Real, least: float, margin: float, share: float) -> Complex:
+    """Beams that leave power over, see `roomy_beams`."""
+    power = least + margin * (1.0 - least)
+    scaled = channels * np.sqrt(power)
+    scale, beams, _ = _balance(scaled, 2.0 * sinr)
+    if scale >= 1.0:
+        beams = _economise(scaled, 2.0 * sinr, beams)[1]
+    beams *= np.sqrt(power)
+    used = 0.0
+    for beam in beams.flat:
+        used += beam.real ** 2 + beam.imag ** 2
+    return beams * np.sqrt(max(1.0, (least + share * (1.0 - least)) / used))
+
+
+def roomy_beams(channels: Complex, sinr: Real, least: float, margin: float,
+                share: float) -> Complex:
+    """
+    Beams that meet every SINR with some to spare, and leave power over.
+
+    Parameters
+    ----------
+    channels : ndarray, shape (d, U), U >= 1
+    sinr : ndarray, shape (U,)
+        As for `least_power`.
+    least : float
+        Power that `least_power` gives.
+    margin : float
+        Share of the power beyond that by which each SINR is doubled, or raised as far as it goes.
+    share : float
+        Share of it that the beams take at least.
+
+    Returns
+    -------
+    ndarray, shape (d, U)
+
+    """
+    return _roomy(_contiguous(channels), sinr, least, margin, share)
+
+
 def largest_common_scale(channels: Complex, sinr: Real) -> tuple[float, UserBeams]:
     """
     Largest factor on all SINR requirements that the power budget allows.
@@ -265,9 +314,5 @@ def least_power(channels: Complex, sinr: Real) -> UserBeams | None:
     if not len(sinr):
         return UserBeams(
             np.zeros((channels.shape[0], 0), dtype=np.complex128), 0.0, np.zeros(0))
-    scale, balanced = largest_common_scale(channels, sinr)
-    if scale < 1.0:
-        return None
-    power, beams, uplink = _economise(
-        _contiguous(channels), np.asarray(sinr, dtype=float), balanced.beams)
-    return UserBeams(beams, power, uplink)
+    power, beams, uplink = _least(_contiguous(channels), np.asarray(sinr, dtype=float))
+    return UserBeams(beams, power, uplink) if power < np.inf else None

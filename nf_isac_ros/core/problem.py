@@ -296,7 +296,7 @@ class Problem:
         inverse = jacobi_inverse(self.fisher.of_covariance(covariance))
         if inverse is None:
             return np.inf
-        return float(np.sum(self.selection * (inverse @ self.selection)))
+        return float(np.vdot(self.selection, inverse @ self.selection))
 
 
 def build_problem(scene: Scene) -> Problem:

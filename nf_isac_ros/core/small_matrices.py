@@ -10,8 +10,109 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.compiled import compiled
 
 Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 # Real or complex.
 Matrix = TypeVar('Matrix', NDArray[np.float64], NDArray[np.complex128])
+
+# Up to this order eigenvectors come from rotations, and from no more sweeps of them than this;
+# an entry off the diagonal is zero if it is this small beside the diagonal.
+ROTATED = 4
+SWEEPS = 30
+ROUNDING = 1e-17
+
+
+@compiled
+def dagger(matrix: Complex) -> Complex:
+    """Conjugate transpose, contiguous."""
+    n, m = matrix.shape
+    out = np.empty((m, n), dtype=np.complex128)
+    for i in range(n):
+        for j in range(m):
+            out[j, i] = np.conj(matrix[i, j])
+    return out
+
+
+@compiled
+def hermitian(matrix: Complex) -> Complex:
+    """Hermitian part."""
+    n = matrix.shape[0]
+    out = np.empty((n, n), dtype=np.complex128)
+    for i in range(n):
+        for j in range(i + 1):
+            value = 0.5 * (matrix[i, j] + np.conj(matrix[j, i]))
+            out[i, j] = value
+            out[j, i] = np.conj(value)
+    return out
+
+
+@compiled
+def eigh(matrix: Complex) -> tuple[Real, Complex]:
+    """
+    Eigenvalues, in no order where the matrix is small, and eigenvectors.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, n)
+        Hermitian.
+
+    Returns
+    -------
+    values : ndarray, shape (n,)
+    vectors : ndarray, shape (n, n)
+        Contiguous.
+
+    Notes
+    -----
+    By Jacobi's rotations in turn up to `ROTATED`, by LAPACK beyond.
+
+    """
+    n = matrix.shape[0]
+    if n > ROTATED:
+        found, columns = np.linalg.eigh(matrix)
+        return found, np.ascontiguousarray(columns)
+    values = np.empty(n)
+    vectors = np.zeros((n, n), dtype=np.complex128)
+    rest = matrix.copy()
+    for i in range(n):
+        vectors[i, i] = 1.0
+    for _ in range(SWEEPS):
+        turned = False
+        for q in range(n):
+            for p in range(q):
+                first, last = rest[p, p].real, rest[q, q].real
+                size = np.abs(rest[p, q])
+                # Not where it is NaN.
+                if size > ROUNDING * (np.abs(first) + np.abs(last)):
+                    turned = True
+                    _rotate(rest, vectors, p, q, rest[p, q] / size, (last - first) / (2.0 * size))
+        if not turned:
+            break
+    for i in range(n):
+        values[i] = rest[i, i].real
+    return values, vectors
+
+
+@compiled
+def _rotate(rest: Complex, vectors: Complex, p: int, q: int, phase: complex,
+            slope: float) -> None:
+    """Turn vectors p and q so that the matrix has no entry (p, q) any more."""
+    tangent = 1.0 / (np.abs(slope) + np.sqrt(1.0 + slope * slope))
+    if slope < 0.0:
+        tangent = -tangent
+    cosine = 1.0 / np.sqrt(1.0 + tangent * tangent)
+    across = tangent * cosine * phase
+    for i in range(len(rest)):
+        left, right = rest[i, p], rest[i, q]
+        rest[i, p] = cosine * left - np.conj(across) * right
+        rest[i, q] = across * left + cosine * right
+        left, right = vectors[i, p], vectors[i, q]
+        vectors[i, p] = cosine * left - np.conj(across) * right
+        vectors[i, q] = across * left + cosine * right
+    for i in range(len(rest)):
+        left, right = rest[p, i], rest[q, i]
+        rest[p, i] = cosine * left - across * right
+        rest[q, i] = np.conj(across) * left + cosine * right
+    rest[p, q] = rest[q, p] = 0.0
 
 
 @compiled

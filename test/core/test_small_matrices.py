@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from nf_isac_ros.core.small_matrices import cholesky, solve_m_matrix, triangular_inverse
+from nf_isac_ros.core.small_matrices import (
+    cholesky,
+    eigh,
+    solve_m_matrix,
+    triangular_inverse,
+)
 
 
 def positive(n, seed, real):
@@ -45,3 +50,18 @@ def test_m_matrices_are_solved_entry_by_entry():
 def test_a_singular_m_matrix_has_no_finite_positive_solution():
     x = solve_m_matrix(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.array([1.0, 1.0]))
     assert not (np.isfinite(x).all() and (x > 0).all())
+
+
+@pytest.mark.parametrize('n', [1, 2, 3, 4, 7])
+@pytest.mark.parametrize('spectrum', [
+    lambda n: np.linspace(-1.0, 2.0, n), np.ones, np.zeros,
+    lambda n: np.logspace(0, -12, n), lambda n: np.arange(n) // 2 - 0.5],
+    ids=['both-signs', 'one-value', 'zero', 'graded', 'in-pairs'])
+def test_eigenvectors_diagonalise(n, spectrum):
+    expected = np.sort(spectrum(n))
+    unitary, _ = np.linalg.qr(np.random.default_rng(n).normal(size=(n, n, 2)) @ [1.0, 1j])
+    matrix = (unitary * expected) @ unitary.conj().T
+    values, vectors = eigh(0.5 * (matrix + matrix.conj().T))
+    np.testing.assert_allclose(np.sort(values), expected, atol=1e-14)
+    np.testing.assert_allclose(vectors.conj().T @ vectors, np.eye(n), atol=1e-14)
+    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=2e-14)

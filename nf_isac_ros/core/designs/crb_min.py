@@ -19,8 +19,9 @@ from nf_isac_ros.core.solvers.interior_point import InteriorPoint, minimise_crb
 from nf_isac_ros.core.solvers.warm_start import Path
 from nf_isac_ros.core.starting_point import even_covariance
 
-# The solver aims for this much of the gap; repair and recomputation may cost some of the rest.
-SOLVER_SHARE = 0.8
+# The solver aims for this much of the gap; repair and recomputation may cost some of the rest,
+# and the bound in the whole space where it works in a subspace.
+POINT_SHARE, SOLVER_SHARE = 0.95, 0.8
 # With extended targets, whose responses are close to dependent: singular values that are left out
 # at first, and by how much less where that has cost too much.
 TRUNCATION, FINER = 3e-3, 0.1
@@ -106,9 +107,9 @@ class WarmStarted:
 
     def _by_interior_point(self, problem: Problem, gap: float,
                            budget: float | None) -> tuple[float, Outcome]:
-        point = minimise_crb(problem, SOLVER_SHARE * gap, budget, earlier=self._path)
+        point = minimise_crb(problem, POINT_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
-        reached, outcome = _finished(problem, point, gap)
+        reached, outcome = finished(problem, point, gap)
         return reached, replace(outcome, warm=point.warm)
 
 
@@ -129,12 +130,29 @@ def by_closed_form(problem: Problem) -> Outcome | None:
 
 def _by_clarabel(problem: Problem, gap: float,
                  budget: float | None) -> tuple[float, Outcome]:
-    return _finished(problem, solve_crb(problem, even_covariance(problem), gap, budget), gap)
+    return finished(problem, solve_crb(problem, even_covariance(problem), gap, budget), gap)
 
 
-def _finished(problem: Problem, point: InteriorPoint | CompactPoint,
-              gap: float) -> tuple[float, Outcome]:
-    """Gap and outcome of a solver's point: its beams, repaired, and a bound it leads to."""
+def finished(problem: Problem, point: InteriorPoint | CompactPoint,
+             gap: float) -> tuple[float, Outcome]:
+    """
+    Beams of a solver's point, repaired, and a bound.
+
+    Parameters
+    ----------
+    problem : Problem
+    point : InteriorPoint or CompactPoint
+        With multipliers that a bound can be made from.
+    gap : float
+        Relative gap at which the first bound will do.
+
+    Returns
+    -------
+    float
+        Relative gap.
+    Outcome
+
+    """
     beams = recovered(problem, point.covariance, point.parts)
     reached, bound = _certified(problem, point, beams, gap)
     return reached, Outcome(beams, bound, point.iterations)

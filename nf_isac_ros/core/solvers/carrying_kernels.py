@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from nf_isac_ros.core.compiled import compiled_step
-from nf_isac_ros.core.small_matrices import cholesky
-from nf_isac_ros.core.solvers.cones import dagger, hermitian
+from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian
 from nf_isac_ros.core.solvers.kernels import State
+from nf_isac_ros.core.solvers.starting_kernels import first_weights
 
 # Slacks of the SINRs that a carried point has at least, in units of what they were.
 LEAST_SLACK = 0.5
@@ -65,7 +65,9 @@ def carried(form, state, channels, before, after, turned):
     Returns
     -------
     State
-        Strictly feasible if its slacks are positive; its V is still that of the old scene.
+        Strictly feasible if its slacks are positive.
+    value : float
+        f there; infinite if it is of no use.
 
     """
     n_parts, n, _ = state.parts.shape
@@ -108,6 +110,10 @@ def carried(form, state, channels, before, after, turned):
             covariance += more * (dual @ dagger(dual))
             parts[u + 1, u, u] += more
     slacks[len(form.noise)] = 1.0 - np.trace(covariance).real
-    return State(hermitian(covariance), hermitian(turn @ state.covariance_dual @ dagger(turn)),
+    covariance = hermitian(covariance)
+    weights, value = first_weights(form, covariance)
+    if np.min(slacks) <= 0.0:
+        value = np.inf
+    return State(covariance, hermitian(turn @ state.covariance_dual @ dagger(turn)),
                  parts, parts_dual, slacks, state.slacks_dual.copy(), state.levels.copy(),
-                 state.weights)
+                 weights), value

@@ -11,7 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from nf_isac_ros.core.compiled import compiled_step
-from nf_isac_ros.core.small_matrices import triangular_inverse
+from nf_isac_ros.core.small_matrices import (
+    ROTATED,
+    dagger,
+    eigh,
+    hermitian,
+    triangular_inverse,
+)
 
 SQRT2 = np.sqrt(2.0)
 # A step that is not limited by a cone.
@@ -19,25 +25,6 @@ UNLIMITED = 1e3
 # Products of primal and dual eigenvalues that are this far below or above their mean are brought
 # back, as in Gondzio, Comput. Optim. Appl. 6, 1996.
 LOWEST, HIGHEST = 0.1, 10.0
-
-
-@compiled_step
-def dagger(matrix):
-    """Conjugate transpose, contiguous."""
-    return np.ascontiguousarray(matrix.conj().T)
-
-
-@compiled_step
-def hermitian(matrix):
-    """Hermitian part."""
-    n = matrix.shape[0]
-    out = np.empty((n, n), dtype=np.complex128)
-    for i in range(n):
-        for j in range(i + 1):
-            value = 0.5 * (matrix[i, j] + np.conj(matrix[j, i]))
-            out[i, j] = value
-            out[j, i] = np.conj(value)
-    return out
 
 
 @compiled_step
@@ -54,13 +41,14 @@ def pack(matrix, scale, out):
     n = matrix.shape[0]
     half = n * (n - 1) // 2
     k = n
-    for i in range(n):
-        out[i] = scale * matrix[i, i].real
+    part = scale / SQRT2
     for j in range(n):
         for i in range(j):
-            out[k] = scale * (matrix[i, j].real + matrix[j, i].real) / SQRT2
-            out[k + half] = scale * (matrix[i, j].imag - matrix[j, i].imag) / SQRT2
+            above, below = matrix[i, j], matrix[j, i]
+            out[k] = part * (above.real + below.real)
+            out[k + half] = part * (above.imag - below.imag)
             k += 1
+        out[j] = scale * matrix[j, j].real
 
 
 @compiled_step
@@ -115,7 +103,7 @@ def unpack(vector, n):
 def nesterov_todd(primal, dual):
     """T, T^-1 and l of a pair of positive definite matrices."""
     low = np.linalg.cholesky(primal)
-    values, vectors = np.linalg.eigh(hermitian(dagger(low) @ dual @ low))
+    values, vectors = eigh(hermitian(dagger(low) @ dual @ low))
     values = np.sqrt(np.maximum(values, 1e-300))
     factor = low @ vectors
     inverse = dagger(vectors) @ triangular_inverse(low)
@@ -143,6 +131,9 @@ def _extremes(values, step):
     for i in range(n):
         for j in range(n):
             scaled[i, j] = step[i, j] * (roots[i] * roots[j])
+    if n <= ROTATED:
+        found = eigh(scaled)[0]
+        return np.min(found), np.max(found)
     found = np.linalg.eigvalsh(scaled)
     return found[0], found[-1]
 
@@ -170,6 +161,28 @@ def longest_slack_step(values, step):
         if step[k] < 0:
             longest = min(longest, -values[k] / step[k])
     return longest
+
+
+@compiled_step
+def add_turned(out, factor, step, length):
+    """Add length * T step T^H, made Hermitian, in place."""
+    turned = factor @ step @ dagger(factor)
+    for i in range(len(out)):
+        for j in range(i):
+            value = 0.5 * length * (turned[i, j] + np.conj(turned[j, i]))
+            out[i, j] += value
+            out[j, i] += np.conj(value)
+        out[i, i] += length * turned[i, i].real
+
+
+@compiled_step
+def inner(left, right):
+    """Re tr(A B) of Hermitian matrices."""
+    total = 0.0
+    for i in range(len(left)):
+        for j in range(len(left)):
+            total += left[i, j].real * right[i, j].real + left[i, j].imag * right[i, j].imag
+    return total
 
 
 @compiled_step
@@ -223,7 +236,7 @@ def outliers(values, step, dual_step, length, target):
     for i in range(n):
         left[i, i] += values[i]
         right[i, i] += values[i]
-    products, vectors = np.linalg.eigh(hermitian(left @ right))
+    products, vectors = eigh(hermitian(left @ right))
     changes = np.empty(n)
     for k in range(n):
         changes[k] = _back_to_range(products[k], target)

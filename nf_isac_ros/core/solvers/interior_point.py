@@ -21,7 +21,6 @@ from nf_isac_ros.core.solvers.kernels import (
     empty_history,
     note_last,
     point,
-    reached,
 )
 from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
 from nf_isac_ros.core.solvers.warm_start import Path, transported
@@ -237,10 +236,10 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
         except np.linalg.LinAlgError:
             ended = True
         late = deadline is not None and now() >= deadline
-    _, steps, best, _ = history.counts.tolist()
+    _, steps, best, _, done = history.counts.tolist()
     if best < 0:
         return None, late
-    done, count = reached(evidence, history, gap), best + 1
+    count = best + 1
     if late and not done:
         note_last(form, state, history)
         count = int(history.counts[0])
@@ -248,4 +247,4 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
     return InteriorPoint(
         found.covariance, found.parts[1:], evidence.weights, evidence.multipliers,
         evidence.row_multipliers, objective, steps,
-        Path(problem, form.scale / objective, history, count)), done or late
+        Path(problem, form.scale / objective, history, count)), bool(done) or late

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.certificate import largest_eigenvalue
-from nf_isac_ros.core.compiled import compiled_step, compiled_sum
-from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
+from nf_isac_ros.core.compiled import compiled_step, compiled_sum, compiled_within
+from nf_isac_ros.core.small_matrices import cholesky, dagger, triangular_inverse
 from nf_isac_ros.core.solvers.cones import (
     SQRT2,
+    add_turned,
     centred,
     centred_slacks,
-    dagger,
-    hermitian,
+    inner,
     longest_affine_step,
     longest_slack_step,
     longest_step,
@@ -58,9 +58,12 @@ STALLED = 1e-3
 # An objective below the bound by more than this means that rounding has left the feasible set.
 ROUNDING = -1e-9
 # The bound is computed once complementarity promises a gap this many times the one asked for.
-CERTIFY_FROM = 6.0
+CERTIFY_FROM = 3.0
 # A Fisher matrix whose parameters all keep this much of their information beside the others.
 WELL_CONDITIONED = 1e-6
+# Up to so many rows of responses one product for all entries of the curvature is faster than one
+# for each column of entries, which leaves out what is above the diagonal.
+ONE_PRODUCT = 120
 # A further row that is met, with at least this much of the slack that the method believed in.
 MET = 0.1
 
@@ -178,8 +181,9 @@ class History(NamedTuple):
         Total complementarity of each: the gap in units of -f_0 / f.
     values : ndarray, shape (n,)
         f of each; infinite where it is of no use.
-    counts : ndarray of int, shape (4,)
-        Points, steps, the best point (-1: none), short steps at the end.
+    counts : ndarray of int, shape (5,)
+        Points, steps, the best point (-1: none), short steps at the end; 1 if the bound certifies
+        the gap of the best point.
 
     """
 
@@ -199,7 +203,7 @@ def empty_history(form: Form, count: int) -> History:
               np.empty(small, dtype=complex), np.empty(small, dtype=complex),
               np.empty((count, n_slacks)), np.empty((count, n_slacks)),
               np.empty((count, len(form.aim))), np.empty((count, *form.selection.shape))),
-        np.empty(count), np.empty(count), np.array([0, 0, -1, 0]))
+        np.empty(count), np.empty(count), np.array([0, 0, -1, 0, 0]))
 
 
 def point(history: History, at: int) -> State:
@@ -428,14 +432,17 @@ def _complete_frame(matrix):
 
     """
     n, w = matrix.shape
-    upper = matrix.copy()
-    order = np.eye(n)
+    # The matrix, and what the reflections make of the identity beside it, row by row.
+    work = np.zeros((n, w + n))
+    work[:, :w] = matrix
+    for i in range(n):
+        work[i, w + i] = 1.0
     # Householder reflections: H_w .. H_1 matrix is upper triangular.
-    mirror = np.empty(n)
+    mirror, along = np.empty(n), np.empty(w + n)
     for k in range(min(w, n - 1)):
         size = 0.0
         for i in range(k, n):
-            mirror[i] = upper[i, k]
+            mirror[i] = work[i, k]
             size += mirror[i] ** 2
         mirror[k] += np.copysign(np.sqrt(size), mirror[k])
         size = 0.0
@@ -443,21 +450,16 @@ def _complete_frame(matrix):
             size += mirror[i] ** 2
         if size == 0.0:
             continue
-        for j in range(w):
-            along = 0.0
-            for i in range(k, n):
-                along += mirror[i] * upper[i, j]
-            along *= 2.0 / size
-            for i in range(k, n):
-                upper[i, j] -= along * mirror[i]
-        for j in range(n):
-            along = 0.0
-            for i in range(k, n):
-                along += mirror[i] * order[i, j]
-            along *= 2.0 / size
-            for i in range(k, n):
-                order[i, j] -= along * mirror[i]
-    top = np.ascontiguousarray(upper[:w])
+        along[:] = 0.0
+        for i in range(k, n):
+            for j in range(k, w + n):
+                along[j] += mirror[i] * work[i, j]
+        for i in range(k, n):
+            factor = 2.0 / size * mirror[i]
+            for j in range(k, w + n):
+                work[i, j] -= factor * along[j]
+    top = np.ascontiguousarray(work[:w, :w])
+    order = np.ascontiguousarray(work[:, w:])
     values, vectors = np.linalg.eigh(top @ top.T)
     order[:w] = vectors.T @ np.ascontiguousarray(order[:w])
     return order, np.maximum(values, 0.0)
@@ -497,14 +499,19 @@ def _objective_rows(form, objective, weights, rows):
         gradient = ideal + ideal.T - block_own @ block_own.T
 
         stacked = block.reshape(count * d, column_end - column)
-        # More than is needed, but one call.
-        products = stacked @ dagger(stacked[:n_wanted * d])
+        together = n_wanted if len(stacked) <= ONE_PRODUCT else 1
+        products = stacked[:0] @ dagger(stacked[:0])
         for k in range(n_wanted):
+            # Entries (a, k), a >= k; more than is needed where they are made all at once.
+            left = k % together * d
+            if left == 0:
+                products = stacked[k * d:] @ dagger(stacked[k * d:(k + together) * d])
             for a in range(k, count):
                 squares = max(values[k], 1e-300) + (values[a] if k < a < n_wanted else 0.0)
                 root = np.sqrt(squares)
                 scale[at] = curvature * root
-                pack(products[a * d:(a + 1) * d, k * d:(k + 1) * d], scale[at], rows[at])
+                top = (a - k + k % together) * d
+                pack(products[top:top + d, left:left + d], scale[at], rows[at])
                 share[at] = (linear[k, a] + (linear[a, k] if a > k else 0.0)) / root
                 pull[at] = -form.scale * (2.0 if a > k else 1.0) * gradient[k, a] / scale[at]
                 at += 1
@@ -518,7 +525,9 @@ def _objective_rows(form, objective, weights, rows):
     if size > 0.0:
         share *= (1.0 - np.sqrt(max(0.0, 1.0 - size / objective.value))) / size
         for k in range(len(rows)):
-            rows[k] -= share[k] * lead
+            part = share[k]
+            for j in range(len(lead)):
+                rows[k, j] -= part * lead[j]
     return packed, _Frame(basis, own, target, scale, share, lead)
 
 
@@ -796,16 +805,13 @@ def _further_values(form, state):
 @compiled_step
 def _advance(form, state, scaling, direction, length):
     """Take the step, in place, and take the drift of rounding out of the constraints."""
-    factor, inverse = scaling.factor, scaling.inverse
-    state.covariance[:] += length * hermitian(factor @ direction.covariance @ dagger(factor))
-    state.covariance_dual[:] += length * hermitian(
-        dagger(inverse) @ direction.covariance_dual @ inverse)
+    add_turned(state.covariance, scaling.factor, direction.covariance, length)
+    add_turned(state.covariance_dual, dagger(scaling.inverse), direction.covariance_dual, length)
     n_parts = len(scaling.part_values)
     for k in range(n_parts):
-        factor, inverse = scaling.part_factors[k], scaling.part_inverses[k]
-        state.parts[k] += length * hermitian(factor @ direction.parts[k] @ dagger(factor))
-        state.parts_dual[k] += length * hermitian(
-            dagger(inverse) @ direction.parts_dual[k] @ inverse)
+        add_turned(state.parts[k], scaling.part_factors[k], direction.parts[k], length)
+        add_turned(state.parts_dual[k], dagger(scaling.part_inverses[k]),
+                   direction.parts_dual[k], length)
     for k in range(len(state.slacks)):
         unit = np.sqrt(state.slacks[k] / state.slacks_dual[k])
         state.slacks[k] += length * unit * direction.slacks[k]
@@ -816,8 +822,7 @@ def _advance(form, state, scaling, direction, length):
         missing = -(dagger(form.channels) @ state.covariance @ form.channels)
         for k in range(n_parts):
             missing += state.parts[k]
-        state.covariance[:] += hermitian(
-            form.dual_channels @ missing @ dagger(form.dual_channels))
+        add_turned(state.covariance, form.dual_channels, missing, 1.0)
     n_users = len(form.noise)
     for u in range(n_users):
         received = 0.0
@@ -846,8 +851,9 @@ def degree(form):
 def complementarity(form, state):
     """Mean product of primal and dual eigenvalues."""
     total = np.sum(state.slacks * state.slacks_dual)
-    total += np.sum(state.covariance * state.covariance_dual.conj()).real
-    total += np.sum(state.parts * state.parts_dual.conj()).real
+    total += inner(state.covariance, state.covariance_dual)
+    for k in range(len(state.parts)):
+        total += inner(state.parts[k], state.parts_dual[k])
     return total / degree(form)
 
 
@@ -908,8 +914,8 @@ def _improve_bound(form, state, evidence):
         evidence.bound[0] = 1.0 / top
 
 
-@compiled_step
-def iterate(form, state, evidence, refinements, gap):
+@compiled_within
+def _iterate(form, state, evidence, refinements, gap):
     """
     Take one predictor-corrector step in place, unless the point is good enough.
 
@@ -972,7 +978,9 @@ def iterate(form, state, evidence, refinements, gap):
         unmet[at_slacks + n + 1 + k] = unit * (further[k] - state.slacks[n + 1 + k])
 
     mean = total / degree(form)
-    direction = _direction(form, scaling, system, unmet, _affine_right(scaling), 0)
+    # Not a literal zero, for which everything below would be compiled once more.
+    unrefined = 0 * refinements
+    direction = _direction(form, scaling, system, unmet, _affine_right(scaling), unrefined)
     length = min(1.0, _affine_step_length(scaling, direction))
     after = max(_complementarity_after(scaling, direction, length) / degree(form), 0.0)
     target = mean * max(
@@ -1036,7 +1044,7 @@ def descend(form, state, evidence, history, refinements, gap, count):
     Parameters
     ----------
     form, state, evidence, refinements, gap
-        As in `iterate`.
+        As in `_iterate`.
     history : History
         With room for as many points more.
     count : int
@@ -1051,7 +1059,7 @@ def descend(form, state, evidence, history, refinements, gap, count):
     counts = history.counts
     for _ in range(count):
         at = _noted(history, state, 0.0)
-        value, promised, length = iterate(form, state, evidence, refinements, gap)
+        value, promised, length = _iterate(form, state, evidence, refinements, gap)
         history.promised[at] = promised
         if value < evidence.bound[0] * (1.0 + ROUNDING):
             # Rounding has left the feasible set.
@@ -1063,13 +1071,9 @@ def descend(form, state, evidence, history, refinements, gap, count):
             counts[2] = at
         counts[3] = counts[3] + 1 if length < STALLED else 0
         # The step has improved the bound: it may be good enough for a point before it.
-        if reached(evidence, history, gap) or length == 0.0 or counts[3] > 1:
+        if counts[2] >= 0 and history.values[counts[2]] <= evidence.bound[0] * (1.0 + gap):
+            counts[4] = 1
+            return True
+        if length == 0.0 or counts[3] > 1:
             return True
     return False
-
-
-@compiled_step
-def reached(evidence, history, gap):
-    """Whether the bound certifies the gap of the best point."""
-    best = history.counts[2]
-    return best >= 0 and history.values[best] <= evidence.bound[0] * (1.0 + gap)

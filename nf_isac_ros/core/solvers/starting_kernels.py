@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nf_isac_ros.core.compiled import compiled_step
-from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
-from nf_isac_ros.core.solvers.cones import dagger, hermitian, hermitian_inverse
+from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian, triangular_inverse
+from nf_isac_ros.core.solvers.cones import hermitian_inverse
 from nf_isac_ros.core.solvers.kernels import State, degree, fisher_factor, rotated_by
 
 # Shares of the users' least slack, and of the power that is left, that are
@@ -17,6 +17,26 @@ EVEN_SHARE = 0.3
 SPLIT_STEPS = 3
 # Without a Fisher matrix the rest goes to the points.
 POINT_SHARE = 0.7
+
+
+@compiled_step
+def channel_rank(channels):
+    """Rank of the channels, whose directions come first in the basis."""
+    rank = 0
+    for i in range(len(channels)):
+        if np.any(channels[i] != 0.0):
+            rank += 1
+    return rank
+
+
+@compiled_step
+def dual_channels(channels):
+    """Pseudo-inverse of independent channels, conjugate transposed, shape (d, U)."""
+    n = channels.shape[1]
+    out = np.zeros_like(channels)
+    if n:
+        out[:n] = dagger(np.linalg.inv(channels[:n]))
+    return out
 
 
 @compiled_step
@@ -77,23 +97,21 @@ def _split_powers(form, base, directions, even, power, steps):
     n, _, m = form.responses.shape
     count, spread = directions.shape[1], even.shape[1]
     columns = np.hstack((directions, even, base))
-    seen = np.empty((columns.shape[1], n, m), dtype=np.complex128)
+    # What each direction tells; all even ones together, and all of what else is sent.
+    seen = np.empty((n, columns.shape[1] * m), dtype=np.complex128)
     left = dagger(columns)
     for i in range(n):
-        seen[:, i] = left @ form.responses[i]
-    informed = np.zeros((count + 2, n, n))
-    for c in range(columns.shape[1]):
-        # All even directions together, and all of what else is sent.
-        at = c if c < count else (count if c < count + spread else count + 1)
-        own = seen[c].view(np.float64)
-        informed[at] += own @ own.T
+        seen[i] = (left @ form.responses[i]).ravel()
+    informed = np.empty((count + 2, n * n))
+    for c in range(count + 2):
+        first = c if c <= count else count + spread
+        end = first + 1 if c < count else (count + spread if c == count else columns.shape[1])
+        own = np.ascontiguousarray(seen[:, first * m:end * m]).view(np.float64)
+        informed[c] = (own @ own.T).ravel()
     informed[count] /= spread
     shares = np.full(count + 1, 1.0 / (count + 1))
     for _ in range(steps):
-        fisher = informed[count + 1].copy()
-        for c in range(count + 1):
-            fisher += power * shares[c] * informed[c]
-        low = fisher.copy()
+        low = (power * (shares @ informed[:count + 1]) + informed[count + 1]).reshape(n, n)
         if not cholesky(low) > 0.0:
             # Nothing to choose by; the solver will say what is wrong with the Fisher matrix.
             return np.full(count + 1, 1.0 / (count + 1))
@@ -101,8 +119,8 @@ def _split_powers(form, base, directions, even, power, steps):
             low[i, i + 1:] = 0.0
         root = triangular_inverse(low)
         weights = root.T @ (root @ form.selection)
-        for c in range(count + 1):
-            shares[c] *= np.sqrt(max(np.sum(weights * (informed[c] @ weights)), 0.0))
+        worth = informed[:count + 1] @ (weights @ weights.T).ravel()
+        shares *= np.sqrt(np.maximum(worth, 0.0))
         shares /= np.sum(shares)
     return shares
 
@@ -161,10 +179,7 @@ def first_state(form, beams, columns, informed, gap):
 
     """
     d, n = form.channels.shape
-    rank = 0
-    for i in range(d):
-        if np.any(form.channels[i] != 0.0):
-            rank += 1
+    rank = channel_rank(form.channels)
     n_parts = n + 1 if n else 0
     parts = np.zeros((n_parts, n, n), dtype=np.complex128)
     slacks = np.empty(n + 1)
@@ -207,12 +222,14 @@ def first_state(form, beams, columns, informed, gap):
     covariance_dual = np.zeros((d, d), dtype=np.complex128)
     parts_dual = np.zeros((n_parts, n, n), dtype=np.complex128)
     level = gap / degree(form)
+    weights, value = np.zeros_like(form.selection), np.inf
     if np.min(slacks) > 0.0 and (spread > 0.0 or not n):
         covariance_dual = level * hermitian_inverse(covariance)
         for k in range(n_parts):
             parts_dual[k] = level * hermitian_inverse(parts[k])
+        if informed:
+            weights, value = first_weights(form, covariance)
     else:
         slacks[:] = 0.0
     return State(covariance, covariance_dual, parts, parts_dual, slacks,
-                 level / np.maximum(slacks, 1e-300), np.zeros(len(form.aim)),
-                 np.zeros_like(form.selection))
+                 level / np.maximum(slacks, 1e-300), np.zeros(len(form.aim)), weights), value

@@ -6,11 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
-from nf_isac_ros.core.feasibility import largest_common_scale, least_power
+from nf_isac_ros.core.feasibility import roomy_beams
 from nf_isac_ros.core.information import BlockMap
 from nf_isac_ros.core.problem import Problem, Rows
 from nf_isac_ros.core.solvers.kernels import Form, State
-from nf_isac_ros.core.solvers.starting_kernels import first_state, first_weights
+from nf_isac_ros.core.solvers.starting_kernels import (
+    channel_rank,
+    dual_channels,
+    first_state,
+)
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -38,32 +42,21 @@ def compact_form(problem: Problem) -> Form:
         responses=np.ascontiguousarray(problem.fisher.responses),
         selection=np.ascontiguousarray(problem.selection), blocks=_blocks(problem),
         channels=channels,
-        dual_channels=_dual(channels),
+        dual_channels=(
+            dual_channels(channels) if channel_rank(channels) == channels.shape[1]
+            else np.ascontiguousarray(np.linalg.pinv(channels).conj().T)),
         noise=problem.user_noise, sinr=problem.sinr, share=problem.sinr / (1 + problem.sinr),
         points=np.ascontiguousarray(rows.points), signs=np.ascontiguousarray(rows.signs),
         levels=np.ascontiguousarray(rows.levels), aim=np.zeros(rows.levels.shape[1]), scale=1.0)
-
-
-def _dual(channels: Complex) -> Complex:
-    """Pseudo-inverse of the channels, conjugate transposed, shape (d, U)."""
-    rank, n = _rank(channels), channels.shape[1]
-    if rank != n:
-        return np.ascontiguousarray(np.linalg.pinv(channels).conj().T)
-    # The users' directions come first in the basis.
-    out = np.zeros_like(channels)
-    out[:n] = np.linalg.inv(channels[:n]).conj().T
-    return out
-
-
-def _rank(channels: Complex) -> int:
-    return int(np.count_nonzero(channels.any(axis=1)))
 
 
 def _blocks(problem: Problem) -> NDArray[np.int64]:
     """Where the diagonal blocks of the Fisher matrix begin and end; as in `Form`."""
     fisher = problem.fisher
     if not isinstance(fisher, BlockMap):
-        return np.array([(0, 0, 0), (*problem.selection.shape, fisher.responses.shape[2])])
+        ends = np.zeros((2, 3), dtype=np.int64)
+        ends[1] = (*problem.selection.shape, fisher.responses.shape[2])
+        return ends
     blocks = fisher.blocks
     ends = np.cumsum([(0, 0)] + [
         (block.n_parameters, block.patterns.shape[2]) for block in blocks], axis=0)
@@ -90,10 +83,10 @@ def starting_state(problem: Problem, form: Form) -> tuple[Form, State]:
         If users have the same channel, the SINRs take all power, or no covariance has a bound.
 
     """
-    if _rank(form.channels) < form.channels.shape[1]:
+    if channel_rank(form.channels) < form.channels.shape[1]:
         raise SolverError('users with the same channel: the X_u have no interior')
     informed = len(form.responses) > 0
-    state = first_state(form, np.ascontiguousarray(_user_beams(problem)), np.ascontiguousarray(
+    state, value = first_state(form, _user_beams(problem), np.ascontiguousarray(
         problem.fisher.transmit if informed else form.points), informed, INITIAL_GAP)
     if not state.slacks.min() > 0:
         raise SolverError('no strictly feasible starting point: the SINRs take all of the power')
@@ -104,15 +97,11 @@ def starting_state(problem: Problem, form: Form) -> tuple[Form, State]:
         state = state._replace(
             slacks=np.append(state.slacks, slacks), levels=levels,
             slacks_dual=np.append(state.slacks_dual, level / slacks))
-    return weighted(form, state) if informed else (form, state)
-
-
-def weighted(form: Form, state: State) -> tuple[Form, State]:
-    """Give a state the V of its covariance, and the form its scale; SolverError if singular."""
-    weights, value = first_weights(form, state.covariance)
+    if not informed:
+        return form, state
     if not np.isfinite(value):
         raise SolverError('the starting point has no finite bound')
-    return form._replace(scale=value), state._replace(weights=weights)
+    return form._replace(scale=value), state
 
 
 def _first_levels(form: Form, covariance: Complex) -> tuple[Real, Real]:
@@ -136,17 +125,10 @@ def _first_levels(form: Form, covariance: Complex) -> tuple[Real, Real]:
 
 def _user_beams(problem: Problem) -> Complex:
     """Beams for the users with some SINR to spare and some power left."""
-    channels, sinr = problem.unit_noise_channels, problem.sinr
     least = problem.least_power
     if least is None:
         raise InfeasibleError(problem.max_common_sinr_scale_db)
-    if not len(sinr):
+    if not len(problem.sinr):
         return least.beams
-    ample = least.power + MARGIN_SHARE * (1.0 - least.power)
-    users = least_power(channels * np.sqrt(ample), 2.0 * sinr)
-    if users is None:
-        users = largest_common_scale(channels * np.sqrt(ample), sinr)[1]
-    beams = users.beams * np.sqrt(ample)
-    power = float(np.linalg.norm(beams) ** 2)
-    wanted = least.power + USER_SHARE * (1.0 - least.power)
-    return beams * np.sqrt(max(1.0, wanted / power))
+    return roomy_beams(
+        problem.unit_noise_channels, problem.sinr, least.power, MARGIN_SHARE, USER_SHARE)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.exceptions import SolverError
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers.carrying_kernels import aligned, carried
 from nf_isac_ros.core.solvers.kernels import Form, History, State, point
-from nf_isac_ros.core.solvers.starting_state import weighted
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -19,7 +17,7 @@ Complex = NDArray[np.complex128]
 # Where on an earlier path to start: decimal logarithm of the promised gap, against the decimal
 # logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
 LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.25)
-LEVELS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.3)
+LEVELS = (-3.0, -2.8, -2.4, -1.9, -1.4, -0.3)
 # The same for scenes with extended targets, whose many sections change little as a whole, and
 # whose iterations cost ten times as much.
 EXTENDED_DISTANCES = (-1.0, 0.0, 0.5, 1.0, 1.5)
@@ -95,16 +93,10 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
 
     before, after = _phases(old), _phases(problem)
     users = len(problem.scene.users)
-    begun = carried(
+    begun, value = carried(
         form, state, np.ascontiguousarray(old.user_channels), _aligned(old, before),
         _aligned(problem, after), after[len(after) - users:] / before[len(before) - users:])
-    if begun.slacks.min() <= 0:
-        return None
-    try:
-        form, begun = weighted(form, begun)
-    except SolverError:
-        return None
-    return form._replace(scale=path.ratio * form.scale), begun
+    return (form._replace(scale=path.ratio * value), begun) if value < np.inf else None
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
