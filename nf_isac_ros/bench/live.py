@@ -44,7 +44,8 @@ BEAMFORMER = 'beamformer'
 # Designs per second, and the time for one [ms].
 RATES = ((50.0, 10.0), (100.0, 4.0), (200.0, 3.0))
 CERTIFIED = (1e-3, 1e-2)
-# Until the nodes are up; until a recording begins; of each look at them; before the window [s].
+# Until the nodes are up; until a recording begins, and the designs for it; of each look at them;
+# before the window [s].
 START_PATIENCE = 60.0
 RESUME_PATIENCE = 10.0
 STEP = 0.05
@@ -238,6 +239,7 @@ def _measure(source: Source, rate: float, budget: float, seconds: float,
                 if feeder == PLAYER and not monitor.trigger(f'{PLAYER}/resume', RESUME_PATIENCE):
                     raise NotUpError('the recording does not begin')
             with Listener(log) as listener:
+                _wait_for_designs(listener, log)
                 listener.spin(SETTLING)
                 listener.received.clear()
                 process = psutil.Process(supervisor.pid(BEAMFORMER))
@@ -250,6 +252,15 @@ def _measure(source: Source, rate: float, budget: float, seconds: float,
                     memory.append((time.time() - log.begin, process.memory_info().rss))
                 log.end = time.time()
         return Measured(log, listener.received, memory)
+
+
+def _wait_for_designs(listener: Listener, log: RunLog) -> None:
+    """A recording may take seconds to come from the disk, the first time."""
+    deadline = time.monotonic() + RESUME_PATIENCE
+    while not log.designs:
+        if time.monotonic() > deadline:
+            raise NotUpError('no cycle began')
+        listener.spin(STEP)
 
 
 def _wait_until_up(monitor: Monitor, supervisor: Supervisor) -> None:

@@ -59,9 +59,11 @@ DONE_WITHOUT = 10
 WORTHWHILE = 0.5
 # Cycles that this is judged by, all of which must say so, ended or cut short: a design that begins
 # where the scene before ended may need one iteration where its first one had to be cut short. It
-# is tried again after so many cycles, and after twice as many each time that it was in vain: what
-# it takes to begin at all is more than such a budget.
+# is tried again after so many cycles, in two of them, the second of which goes on from where the
+# first was cut short; and after twice as many each time that it was in vain: what it takes to begin
+# at all is more than such a budget.
 RECENT = 3
+TRIES = 2
 RETRY_AFTER = 10
 LONGEST_RETRY = 80
 # Beams that are older than this are not used again: a body that walks has left their focus [s].
@@ -336,10 +338,13 @@ class DesignCycle:
         if design.name not in INTERRUPTED:
             return solution
         took = now() - started
-        self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(took)
+        useful = left is None or solution.gap <= max(self.settings.gap, EARLY_GAP)
+        # One that was of use though it was cut short fits into the budget.
+        self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(
+            took if left is None or not useful else min(took, left))
         if left is not None and quick.name == USERS_FIRST:
             self._overruns.append(max(took - left, 0.0))
-        if left is None or solution.gap <= max(self.settings.gap, EARLY_GAP):
+        if useful:
             self._skipped, self._retry_after = 0, RETRY_AFTER
             self._done_without += 1
             zero_forcing = self._solver(DESIGNS[ZERO_FORCING])
@@ -386,6 +391,8 @@ class DesignCycle:
         if self._skipped < self._retry_after:
             return True
         self._skipped, self._retry_after = 0, min(2 * self._retry_after, LONGEST_RETRY)
+        while len(recent) > RECENT - TRIES:
+            recent.popleft()
         return False
 
     def _solver(self, design: Design) -> Solve:

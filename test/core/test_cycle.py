@@ -205,19 +205,36 @@ def test_a_budget_known_to_be_too_short_is_not_wasted(monkeypatch):
     assert short.bound <= full.objective * (1 + 1e-9) <= short.objective * (1 + 2e-3)
     # Now and then the design gets another chance.
     reasons = [cycle.step(scene, budget=1e-6).reason for _ in range(cycle_module.RETRY_AFTER)]
-    assert reasons.count('budget-exhausted') == 1
-    assert reasons.count('short-budget') == cycle_module.RETRY_AFTER - 1
+    # Twice, the second time from where the first ended.
+    assert reasons == ['short-budget'] * (cycle_module.RETRY_AFTER - 2) + ['budget-exhausted'] * 2
     # After one in vain only half as often.
     reasons = [cycle.step(scene, budget=1e-6).reason for _ in range(2 * cycle_module.RETRY_AFTER)]
     assert reasons.count('budget-exhausted') == 1
     assert cycle.step(scene).quality is Quality.OPTIMAL
     reasons = [cycle.step(scene, budget=1e-6).reason
                for _ in range(cycle_module.RETRY_AFTER + 1)]
-    assert reasons.count('budget-exhausted') == 1
+    assert reasons.count('budget-exhausted') == 2
     patient = DesignCycle(DesignSettings(deadline_fallback=False))
     for _ in range(cycle_module.RECENT):
         patient.step(scene)
     assert patient.step(scene, budget=1e-6).design == 'crb-min'
+
+
+def test_a_design_that_is_of_use_when_cut_short_is_tried_each_time(monkeypatch):
+    clock, design = [0.0], cycle_module.DESIGNS['crb-min']
+
+    def solver(problem, gap, budget):
+        # Always later than it ought to be.
+        clock[0] += 3.0 * budget
+        return design.solve(problem, gap, None)
+
+    monkeypatch.setitem(cycle_module.DESIGNS, 'crb-min', replace(
+        design, solve=solver, remembering=None))
+    cycle = DesignCycle(DesignSettings(budget=1.0))
+    scene = random_scene(2, 2, 2, side=8, min_sinr_db=0.0)
+    solutions = [cycle.step(scene, now=lambda: clock[0])
+                 for _ in range(cycle_module.RECENT + 2)]
+    assert {solution.design for solution in solutions} == {'crb-min'}
 
 
 def test_zero_forcing_that_finds_the_sinrs_infeasible_gives_the_largest_common_scale():
