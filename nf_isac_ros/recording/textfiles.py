@@ -3,6 +3,7 @@ Trajectories in text files: TUM (`time x y z qx qy qz qw`, one body a file) and 
 
 A CSV file has a header that names its columns, in any order; COLUMNS has the names that are
 understood. With a column `id` it holds several bodies, without one the body is called as the file.
+Columns are separated by commas, tabs, or semicolons, beside which numbers may have decimal commas.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ CSV_SUFFIX = '.csv'
 SUFFIXES = (*TUM_SUFFIXES, CSV_SUFFIX)
 
 NANO = 1e-9
+# Times without a unit that are larger than this are too late for seconds, milliseconds and
+# microseconds since 1970: by unit [s], the largest first.
+UNITS = ((1e17, NANO), (1e14, 1e-6), (1e11, 1e-3), (0.0, 1.0))
 # Canonical column -> names that people give it, in lower case.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    'time_s': ('time_s', 'stamp_s', 'timestamp_s', 'time', 'timestamp', 't', 'stamp',
-               'time [s]', 'timestamp [s]', '#timestamp [s]'),
+    'time_s': ('time_s', 'stamp_s', 'timestamp_s', 'time [s]', 'timestamp [s]',
+               '#timestamp [s]'),
     'time_ns': ('time_ns', 'stamp_ns', 'timestamp_ns', 'time [ns]', 'timestamp [ns]',
                 '#timestamp [ns]'),
+    'time': ('time', 'timestamp', 't', 'stamp', '#time', '#timestamp'),
     'id': ('id', 'body', 'name', 'frame', 'child_frame_id'),
     **{axis: (f'{axis}_m', axis, f't{axis}', f'p{axis}', f'{axis} [m]', f'p_rs_r_{axis} [m]',
               f'position.{axis}', f'pose.position.{axis}') for axis in 'xyz'},
@@ -70,10 +75,14 @@ class TextFile:
         """Look at the header."""
         self.rejected: Counter[str] = Counter()
         self._columns: dict[str, int] = {}
+        self._delimiter = ','
         try:
             with self._open() as stream:
                 if self.path.suffix.lower() == CSV_SUFFIX:
-                    self._columns = _columns(self.path, next(csv.reader(stream), []))
+                    header = stream.readline()
+                    self._delimiter = max(',;\t', key=header.count)
+                    self._columns = _columns(
+                        self.path, next(csv.reader([header], delimiter=self._delimiter), []))
         except OSError as error:
             raise RecordingError(f'trajectory {self.path}: {error.strerror}') from None
         except csv.Error as error:
@@ -118,8 +127,15 @@ class TextFile:
 
     def _csv_rows(self, stream: IO[str]) -> Iterator[TextPose | None]:
         at = self._columns
-        reader = csv.reader(line.replace('\0', '') for line in stream)
+        comma = ',' if self._delimiter == ';' else '\0'
+        reader = csv.reader((line.replace('\0', '') for line in stream),
+                            delimiter=self._delimiter)
         next(reader)
+        unit: float | None = None
+
+        def number(name: str) -> float:
+            return float(words[at[name]].replace(comma, '.'))
+
         while True:
             try:
                 words = next(reader)
@@ -131,11 +147,18 @@ class TextFile:
             if not words:
                 continue
             try:
-                stamp = (float(words[at['time_s']]) if 'time_s' in at
-                         else int(words[at['time_ns']]) * NANO)
-                x, y = float(words[at['x']]), float(words[at['y']])
-                z = float(words[at['z']]) if 'z' in at else 0.0
-                turn = [float(words[at[key]]) for key in ('qx', 'qy', 'qz', 'qw') if 'qw' in at]
+                if 'time_s' in at:
+                    stamp = number('time_s')
+                elif 'time_ns' in at:
+                    stamp = int(words[at['time_ns']]) * NANO
+                else:
+                    stamp = number('time')
+                    # The first line tells for all.
+                    unit = unit or next((scale for least, scale in UNITS if stamp >= least), 1.0)
+                    stamp *= unit
+                x, y = number('x'), number('y')
+                z = number('z') if 'z' in at else 0.0
+                turn = [number(key) for key in ('qx', 'qy', 'qz', 'qw') if 'qw' in at]
                 body = words[at['id']].strip() if 'id' in at else self.body
             except (ValueError, IndexError):
                 yield None
@@ -158,7 +181,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
         if key is not None:
             found.setdefault(key, place)
     turned = [key for key in ('qx', 'qy', 'qz', 'qw') if key in found]
-    timed = 'time_s' in found or 'time_ns' in found
+    timed = any(name in found for name in ('time_s', 'time_ns', 'time'))
     if not timed or 'x' not in found or 'y' not in found or len(turned) not in (0, 4):
         raise RecordingError(
             f'trajectory {path} has the columns {", ".join(header) or "none"}; must have time_s '

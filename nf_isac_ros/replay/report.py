@@ -93,7 +93,9 @@ def collect(cycles: Columns, deployment: Deployment, results: Sequence[BagResult
             incidents: Sequence[Incident], summary: Mapping[str, Any]) -> Figures:
     """Everything that is drawn."""
     bag, stamps = cycles['bag'], cycles['transmit_time_s']
-    axis = TimeAxis({result.name: stamps[bag == result.name] for result in results})
+    # From the start of the recording on, as the table of incidents counts.
+    axis = TimeAxis({result.name: np.append(stamps[bag == result.name], result.start)
+                     for result in results})
     starts = {result.name: result.start for result in results}
     curves = Curves(cycles, axis)
     shown, hidden = bands(incidents, curves.modes[0], axis, starts)

@@ -45,6 +45,24 @@ def test_csv_columns_are_found_by_name(tmp_path, header, line):
     assert not rejected
 
 
+@pytest.mark.parametrize('stamp', ['1403636580.5', '1403636580500', '1403636580500000',
+                                   '1403636580500000000'], ids=['s', 'ms', 'us', 'ns'])
+def test_a_time_without_unit_is_since_1970(tmp_path, stamp):
+    # As in the ground truth of EuRoC, whose header has no unit for its nanoseconds.
+    found, rejected = read(tmp_path, 'data.csv', '#timestamp, p_RS_R_x [m], p_RS_R_y [m]\n'
+                           f'{stamp},1.5,2\n{stamp},3,4\n')
+    assert [pose.stamp for pose in found] == pytest.approx([1403636580.5] * 2, abs=1e-6)
+    assert found[0].position == (1.5, 2.0, 0.0) and not rejected
+
+
+@pytest.mark.parametrize('text', [
+    'time_s;x_m;y_m\n0,5;1,25;-2\n', 'time_s\tx_m\ty_m\n0.5\t1.25\t-2',
+], ids=['semicolons', 'tabs'])
+def test_other_separators_are_understood(tmp_path, text):
+    (pose,), rejected = read(tmp_path, 'data.csv', text)
+    assert (pose.stamp, pose.position) == (0.5, (1.25, -2.0, 0.0)) and not rejected
+
+
 def test_csv_may_hold_several_bodies_and_no_height(tmp_path):
     poses, rejected = read(tmp_path, 'all.csv',
                            '\ufefftime_s,id,x_m,y_m\n1,u1,0,1\n1,t1,2,3\n2,u1,,\n2,t1\n')

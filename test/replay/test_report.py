@@ -23,6 +23,8 @@ from nf_isac_ros.replay.timeaxis import TimeAxis
 
 START = data.START * 1e-9
 CYCLES = 50_000
+# The first cycle came so long after the start of the recording [s].
+LATE = 1.5
 
 
 def columns(count, rng):
@@ -66,7 +68,7 @@ def long_page(tmp_path_factory):
     beams = [Beams(k, START + 0.02 * k, weights.astype(np.complex64))
              for k in range(0, CYCLES // 2, 5000)]
     result = SimpleNamespace(
-        name='long', start=START, end=START + 37000.0, paths={(Role.TARGET, 't1'): path},
+        name='long', start=START - LATE, end=START + 37000.0, paths={(Role.TARGET, 't1'): path},
         beams=beams, failures=[],
         counts=Counts(rejected=Counter({'<b>bad</b>': 1}),
                       examples={'<b>bad</b>': '<script>alert(1)</script>'}))
@@ -137,6 +139,13 @@ def test_long_pauses_are_cut_out_of_the_time():
     assert places[1] == pytest.approx(2.0) and places[3] - places[2] == pytest.approx(1.0)
     assert places[2] - places[1] < 1.0
     assert axis.end == pytest.approx(2 + 1 + 4 + 2 * (places[2] - places[1]))
+
+
+def test_time_is_counted_as_in_the_table_of_incidents(long_page):
+    places = long_page.figures.axis.places('long', np.array([START - LATE, START + 10.0]))
+    assert places == pytest.approx([0.0, 10.0 + LATE], abs=1e-5)
+    begins = sorted(band.begin for band in long_page.figures.bands)
+    assert begins == pytest.approx([0.0, 100.0, 200.0, 300.0, 400.0], abs=1e-5)
 
 
 def test_the_peak_is_in_the_figure(long_page):
@@ -234,7 +243,7 @@ def test_slider_moves_by_arrow_keys(page):
     page.run('document.getElementById("instant").focus()')
     page.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
     page.wait(lambda: frame(page) == 'image1')
-    assert page.text('#instant-shown') == '100.00 s'
+    assert page.text('#instant-shown') == '101.50 s'
     page.press(Keys.END)
     page.wait(lambda: frame(page) == 'image4')
     page.run('document.getElementById("instant-before").focus()')

@@ -111,12 +111,19 @@
     });
   }
 
+  // Colours of bodies that are too dark for a dark page.
+  const lighter = {'#00405F': '#9CC9E3', '#8C3800': '#E39A6B'};
+
   // Figures follow the colours of the page.
   const dark = window.matchMedia('(prefers-color-scheme: dark)');
   function colour() {
     const look = getComputedStyle(document.documentElement);
     const [ground, text, line] = ['--ground', '--text', '--line'].map(
       (name) => look.getPropertyValue(name).trim());
+    for (const mark of document.querySelectorAll('ul.key i')) {
+      const shade = mark.getAttribute('style').replace('color: ', '');
+      if (dark.matches && shade in lighter) { mark.style.color = lighter[shade]; }
+    }
     for (const doc of Bokeh.documents) {
       for (const figure of doc.roots()) {
         for (const place of ['left', 'right', 'above', 'below', 'center']) {
@@ -139,6 +146,15 @@
         for (const renderer of figure.renderers) {
           const glyph = renderer.glyph;
           if (glyph === undefined) { continue; }
+          for (const key of ['line_color', 'fill_color']) {
+            const value = key in glyph.properties && glyph[key] !== null && glyph[key].value;
+            if (dark.matches && value in lighter) { glyph[key] = {value: lighter[value]}; }
+          }
+          const columns = renderer.data_source.data;
+          if (dark.matches && columns.colour !== undefined) {
+            const shades = columns.colour.map((shade) => lighter[shade] || shade);
+            renderer.data_source.data = {...columns, colour: shades};
+          }
           for (const [key, was] of [['line_color', '#000000'], ['text_color', '#000000']]) {
             if (!(key in glyph.properties)) { continue; }
             const value = glyph[key] !== null && glyph[key].value;
