@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from nf_isac_ros.core.small_matrices import cholesky, solve_m_matrix, triangular_inverse
+from nf_isac_ros.core.small_matrices import (
+    cholesky,
+    lu_factor,
+    lu_solve,
+    solve_m_matrix,
+    triangular_inverse,
+)
 
 
 def positive(n, seed, real):
@@ -45,3 +51,21 @@ def test_m_matrices_are_solved_entry_by_entry():
 def test_a_singular_m_matrix_has_no_finite_positive_solution():
     x = solve_m_matrix(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.array([1.0, 1.0]))
     assert not (np.isfinite(x).all() and (x > 0).all())
+
+
+@pytest.mark.parametrize('n', [1, 2, 7, 40])
+def test_systems_are_solved_with_pivots(n):
+    rng = np.random.default_rng(n)
+    matrix, right = rng.normal(size=(n, n)), rng.normal(size=(n, 3))
+    # Nothing on the diagonal: without an exchange of rows there is no first pivot.
+    matrix[0, 0] = 0.0 if n > 1 else 2.0
+    factored = matrix.copy()
+    pivots = lu_factor(factored)
+    np.testing.assert_allclose(
+        lu_solve(factored, pivots, right), np.linalg.solve(matrix, right), rtol=1e-9)
+
+
+def test_a_singular_system_has_no_finite_solution():
+    factored = np.ones((2, 2))
+    pivots = lu_factor(factored)
+    assert not np.isfinite(lu_solve(factored, pivots, np.array([[1.0], [2.0]]))).all()
