@@ -48,6 +48,8 @@ _FLAT = 0.05
 _PER_LOBE = 16
 _NEARLY = 0.99
 _MOST_STEPS = 200
+# Orientations that a search with a prior begins from, in standard deviations of the aspect.
+_TURNS = (0.0, -0.7, 0.7, -1.4, 1.4)
 
 
 @dataclass(frozen=True)
@@ -416,7 +418,8 @@ def resolved_sections(scene: Scene, target: ExtendedTarget) -> int:
 
 
 def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo,
-                  sections: Sequence[int] | None = None) -> PoseEstimate:
+                  sections: Sequence[int] | None = None,
+                  deviation: Real | None = None) -> PoseEstimate:
     """
     Estimate range, direction and orientation by maximum likelihood, starting from a track.
 
@@ -434,6 +437,11 @@ def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo,
         How many sections the contour has in each search, which starts where the one before ended;
         None: `resolved_sections` twice, which suits bodies that scatter all along
         their contour. The number in a scene suits its simulated echoes.
+    deviation : ndarray, shape (3,), or None
+        Standard deviations of range [m], direction and orientation [rad] of the track. With them
+        the estimate is that of the largest posterior density, and the search begins anew from
+        several orientations: which sections are seen depends on it in jumps. None: the track is
+        where to start, and nothing else.
 
     Returns
     -------
@@ -454,6 +462,38 @@ def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo,
     if sections is None:
         sections = (resolved_sections(scene, track),) * 2
     white = whiten(scene.radio.sensing_noise, echo.received)
+    expected = planar_pose(scene.transmit_array, track.pose)
+    prior = None if deviation is None else _Prior(expected, np.asarray(deviation, dtype=float))
+    turns: Sequence[float] = (0.0,)
+    if prior is not None:
+        turns = [turn * float(np.hypot(*prior.deviation[1:])) for turn in _TURNS]
+    found = [
+        _searched(scene, replace(track, pose=pose_of(
+            replace(expected, orientation=expected.orientation + turn))),
+            echo, white, sections, prior)
+        for turn in turns]
+    best = min(found, key=lambda end: end[0])
+    return replace(best[1], evaluations=sum(end[1].evaluations for end in found))
+
+
+@dataclass(frozen=True)
+class _Prior:
+    """What a track says of the pose: independent Gaussian errors."""
+
+    expected: PlanarPose
+    deviation: Real
+
+    def at(self, plane: PlanarPose) -> tuple[float, Real]:
+        """Negative logarithm of the density, and its derivatives by pose and gain, (4,)."""
+        here = (plane.range, plane.direction, plane.orientation)
+        there = (self.expected.range, self.expected.direction, self.expected.orientation)
+        scaled = (np.array(here) - np.array(there)) / self.deviation
+        return 0.5 * float(scaled @ scaled), np.append(scaled / self.deviation, 0.0)
+
+
+def _searched(scene: Scene, track: ExtendedTarget, echo: Echo, white: Complex,
+              sections: Sequence[int], prior: _Prior | None) -> tuple[float, PoseEstimate]:
+    """Search from one pose: the value that is smallest, and where."""
     pose, gain, evaluations, converged = track.pose, 0.0, 0, False
     for count in sections:
         there = replace(track, pose=pose, sections=count)
@@ -464,11 +504,15 @@ def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo,
         def at(x: Real, start: PlanarPose = start, units: Real = units, gain: float = gain,
                likelihood: _Likelihood = likelihood) -> tuple[float, Real]:
             shift = units @ x
+            plane = _shifted(start, shift)
             try:
-                value, slope = likelihood.at(_shifted(start, shift), gain + shift[3])
+                value, slope = likelihood.at(plane, gain + shift[3])
             except np.linalg.LinAlgError:
                 # A trial step to where rounding hides the noise: too long.
                 return np.inf, np.zeros(len(x))
+            if prior is not None:
+                more, tilt = prior.at(plane)
+                value, slope = value + more, slope + tilt
             return value, slope @ units
 
         found = minimize(at, np.zeros(units.shape[1]), jac=True, method='BFGS',
@@ -479,8 +523,80 @@ def estimate_pose(scene: Scene, track: ExtendedTarget, echo: Echo,
         evaluations += int(found.nfev)
         # BFGS also stops, with another word for it, where rounding hides further progress.
         converged = bool(np.abs(found.jac).max() < _FLAT)
-    return PoseEstimate(pose, plane.range, plane.direction, plane.orientation, float(np.exp(gain)),
-                        converged, evaluations)
+    return float(found.fun), PoseEstimate(
+        pose, plane.range, plane.direction, plane.orientation, float(np.exp(gain)),
+        converged, evaluations)
+
+
+def marginal_bounds(scene: Scene, target: ExtendedTarget, weights: Complex,
+                    rng: np.random.Generator, deviation: Real | None = None) -> Real:
+    """
+    Bounds of one echo whose reflections are integrated out, as the estimator sees it.
+
+    The bounds of `ExtendedFisher` take the powers of the reflections for their means, and their
+    phases for something that can be told apart section by section; where sections are not
+    resolved that is optimistic.
+
+    Parameters
+    ----------
+    scene : Scene
+    target : ExtendedTarget
+        At its true pose.
+    weights : ndarray, shape (N, s)
+        Beams [sqrt(W)], each with a stream of its own of QPSK symbols.
+    rng : numpy.random.Generator
+        For the symbols.
+    deviation : ndarray, shape (3,), or None
+        Standard deviations of a track that is known besides, of range [m], direction and
+        orientation [rad].
+
+    Returns
+    -------
+    ndarray, shape (3,)
+        Variances of range [m^2], direction and orientation [rad^2]; a common gain is unknown.
+
+    Raises
+    ------
+    SceneError
+        'inside-contour', 'invisible-target', 'body-on-antenna'.
+
+    Notes
+    -----
+    For R = I + A A^H of the whitened echo, F_ij = tr(R^-1 dR_i R^-1 dR_j); with N_i = A^H R^-1
+    dA_i that is 2 Re(tr(N_i N_j) + tr(A^H R^-1 A dA_i^H R^-1 dA_j)).
+
+    """
+    echo = simulate_echo(scene, target, weights, rng)
+    sections = visible_sections(target, planar_pose(scene.transmit_array, target.pose))
+    paths = _paths(scene, target, sections, _amplitude(scene, target, sections))
+    noise = scene.radio.sensing_noise
+    seen = whiten(noise, paths.seen)
+    turns = -4j * pi / SPEED_OF_LIGHT * echo.offset
+    wave = np.exp(np.outer(paths.distance, turns))
+    lit = (paths.sent @ echo.sent) * wave
+    n_sections = len(sections)
+
+    def columns(receive: Complex, transmit: Complex) -> Complex:
+        return (receive[:, None] * transmit.T).reshape(-1, n_sections)
+
+    whole = columns(seen, lit)
+    by_coordinate = [
+        columns(whiten(noise, seen_slope), lit)
+        + columns(seen, (sent_slope @ echo.sent) * wave + (distance[:, None] * turns) * lit)
+        for seen_slope, sent_slope, distance in zip(
+            paths.seen_slope, paths.sent_slope, paths.distance_slope, strict=True)]
+    changes = [sum((by * paths.moves[:, q, i] for q, by in enumerate(by_coordinate)),
+                   start=np.zeros_like(whole)) for i in range(3)] + [whole]
+    inner = np.linalg.inv(np.eye(n_sections) + whole.conj().T @ whole)
+    filtered = [change - whole @ (inner @ (whole.conj().T @ change)) for change in changes]
+    mixed = [whole.conj().T @ one for one in filtered]
+    information = np.array([[
+        2.0 * (np.trace(mixed[i] @ mixed[j])
+               + np.trace(mixed[3] @ (changes[i].conj().T @ filtered[j]))).real
+        for j in range(4)] for i in range(4)])
+    if deviation is not None:
+        information[:3, :3] += np.diag(1.0 / np.asarray(deviation, dtype=float) ** 2)
+    return np.diag(singular_inverse(information))[:3]
 
 
 def _units(scene: Scene, target: ExtendedTarget, echo: Echo) -> Real:

@@ -66,8 +66,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         sum_crb=sum((float(target.crb.trace()) for target in targets), 0.0),
         isotropic_sum_crb=sum((target.isotropic_crb for target in targets), 0.0),
         power=used, power_limit=power,
-        covariance_eigenvalues=np.maximum(
-            np.linalg.eigvalsh(reduced @ reduced.conj().T)[::-1][:dimension], 0.0) * power,
+        covariance_eigenvalues=_eigenvalues(reduced)[:dimension] * power,
         subspace_dimension=dimension, iterations=outcome.iterations, warm=outcome.warm,
         times_ms=dict(times_ms or {}), coverage_limit=outcome.coverage_limit)
 
@@ -121,6 +120,15 @@ def _product(factor: float, left: Complex, right: Complex, transposed: int) -> C
     return zgemm(factor, left, right, trans_a=transposed)
 
 
+def _eigenvalues(beams: Complex) -> NDArray[np.float64]:
+    """Eigenvalues of the covariance of beams (d, r), falling, shape (d,)."""
+    d, r = beams.shape
+    smaller = beams.conj().T @ beams if r < d else beams @ beams.conj().T
+    out = np.zeros(d)
+    out[:len(smaller)] = np.maximum(np.linalg.eigvalsh(smaller)[::-1], 0.0)
+    return out
+
+
 def _square(matrix: Complex) -> float:
     flat = matrix.ravel(order='K')
     return float(np.vdot(flat, flat).real)
@@ -172,18 +180,16 @@ def _extended_report(problem: Problem, index: int, received: Complex,
                      near: Reaches) -> TargetReport:
     """Report from what the columns of an extended target receive of each beam."""
     scene, fisher = problem.scene, problem.extended[index]
-    target, own = scene.extended[index], problem.extended_columns[index]
+    target = scene.extended[index]
     information = fisher.of_gram(received @ received.conj().T)
     bounds = fisher.bounds(information)
-    isotropic = fisher.bounds(fisher.of_gram(
-        problem.gram[own, own] * (scene.radio.power / len(scene.transmit_array))))
     illumination = (np.abs(received[:len(fisher.sections)]) ** 2).sum(axis=1)
     # What is known of the logarithm of a gain is twice the energy of its echo over the noise.
     echo = sum(float(information[i, i]) for i, name in enumerate(fisher.names)
                if name.startswith('log gain')) / (2 * scene.radio.symbols)
     noise = scene.radio.sensing_noise.power
     return TargetReport(
-        target.id, target.position, bounds.centre, float(isotropic.centre.trace()),
+        target.id, target.position, bounds.centre, problem.isotropic_centre_bounds[index],
         float(illumination.mean()), np.nan if noise is None else noise * echo,
         any(dist(target.position, centre) < reach for centre, reach in near), bounds,
         illumination)

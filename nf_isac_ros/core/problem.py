@@ -242,6 +242,13 @@ class Problem:
         gram = self.gram[own, own] * (self.scene.radio.power / n)
         return position_bounds(self.full_fisher.of_gram(gram), len(self.scene.targets))
 
+    @cached_property
+    def isotropic_centre_bounds(self) -> list[float]:
+        """Traces of the same of the centres of the extended targets [m^2]."""
+        share = self.scene.radio.power / len(self.scene.transmit_array)
+        return [float(fisher.bounds(fisher.of_gram(self.gram[own, own] * share)).centre.trace())
+                for fisher, own in zip(self.extended, self.extended_columns, strict=True)]
+
     def truncated(self, tolerance: float, usual: int | None = None) -> tuple[Problem, Complex]:
         """
         Restrict the covariance to the better part of the reduced subspace.
@@ -263,28 +270,36 @@ class Problem:
             Orthonormal; S = basis S' basis^H.
 
         """
+        basis = self.truncation(tolerance, usual)
+        left = basis.conj().T
+        return replace(
+            self, basis=self.basis @ basis, user_channels=left @ self.user_channels,
+            fisher=self.fisher.with_transmit(left @ self.fisher.transmit),
+            rows=None if self.rows is None else self.rows.in_coordinates(basis)), basis
+
+    def truncation(self, tolerance: float, usual: int | None = None) -> Complex:
+        """Basis of `truncated` alone, shape (d, d'), the users' directions first."""
         rank = int(np.count_nonzero(np.abs(self.user_channels).sum(axis=1)))
         norms = np.linalg.norm(self.fisher.transmit, axis=0)
         rest = self.fisher.transmit[rank:] / np.where(norms > 0, norms, 1.0)
         # Ranges of points rest on directions that have next to nothing in their columns.
         first = 4 * len(self.scene.targets) if self.extended else 0
         n_points = min(first, len(rest))
-        turned, _ = np.linalg.qr(rest[:, :first], mode='complete')
-        others = turned[:, n_points:]
-        vectors, values, _ = np.linalg.svd(
-            others.conj().T @ rest[:, first:], full_matrices=False)
+        turned, others = rest[:, :0], None
+        if n_points:
+            turned, _ = np.linalg.qr(rest[:, :first], mode='complete')
+            others = turned[:, n_points:]
+            rest = others.conj().T @ rest[:, first:]
+        vectors, values, _ = np.linalg.svd(rest, full_matrices=False)
         count, always = int(np.count_nonzero(values > tolerance)), rank + n_points
         if usual is not None and abs(always + count - usual) <= USUAL_MARGIN:
             count = min(max(usual - always, 0), len(values))
-        kept = np.hstack([turned[:, :n_points], others @ vectors[:, :count]])
+        vectors = vectors[:, :count]
+        kept = np.hstack([turned[:, :n_points], vectors if others is None else others @ vectors])
         basis = np.zeros((self.dimension, rank + kept.shape[1]), dtype=complex)
         basis[:rank, :rank] = np.eye(rank)
         basis[rank:, rank:] = kept
-        left = basis.conj().T
-        return replace(
-            self, basis=self.basis @ basis, user_channels=left @ self.user_channels,
-            fisher=self.fisher.with_transmit(left @ self.fisher.transmit),
-            rows=None if self.rows is None else self.rows.in_coordinates(basis)), basis
+        return basis
 
     def require_bounds(self) -> None:
         """Raise SceneError, 'not-localisable', if no covariance can locate the point targets."""

@@ -11,6 +11,7 @@ from nf_isac_ros.core.compiled import compiled
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+Indices = NDArray[np.int64]
 # Real or complex.
 Matrix = TypeVar('Matrix', NDArray[np.float64], NDArray[np.complex128])
 
@@ -185,3 +186,53 @@ def solve_m_matrix(matrix: Real, right: Real) -> Real:
             right[i] -= matrix[i, j] * right[j]
         right[i] /= matrix[i, i]
     return right
+
+
+@compiled
+def lu_factor(matrix: Real) -> Indices:
+    """
+    Factor a square matrix in place with partial pivoting.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Row that each row was exchanged with, in turn.
+
+    """
+    n = len(matrix)
+    pivots = np.empty(n, dtype=np.int64)
+    for k in range(n):
+        best = k
+        for i in range(k + 1, n):
+            if abs(matrix[i, k]) > abs(matrix[best, k]):
+                best = i
+        pivots[k] = best
+        if best != k:
+            for j in range(n):
+                matrix[k, j], matrix[best, j] = matrix[best, j], matrix[k, j]
+        for i in range(k + 1, n):
+            factor = matrix[i, k] / matrix[k, k]
+            matrix[i, k] = factor
+            for j in range(k + 1, n):
+                matrix[i, j] -= factor * matrix[k, j]
+    return pivots
+
+
+@compiled
+def lu_solve(factored: Real, pivots: Indices, right: Real) -> Real:
+    """Solve A x = b for several b, shape (n, p), after `lu_factor`; NaN where A is singular."""
+    n, out = len(factored), right.copy()
+    for k in range(n):
+        if pivots[k] != k:
+            for j in range(out.shape[1]):
+                out[k, j], out[pivots[k], j] = out[pivots[k], j], out[k, j]
+    for k in range(n):
+        for i in range(k + 1, n):
+            for j in range(out.shape[1]):
+                out[i, j] -= factored[i, k] * out[k, j]
+    for i in range(n - 1, -1, -1):
+        for j in range(out.shape[1]):
+            for k in range(i + 1, n):
+                out[i, j] -= factored[i, k] * out[k, j]
+            out[i, j] /= factored[i, i]
+    return out

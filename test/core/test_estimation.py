@@ -24,6 +24,7 @@ from nf_isac_ros.core.estimation import (
     correlations,
     estimate_pose,
     estimation_errors,
+    marginal_bounds,
     matched_filter_direction,
     matched_filter_errors,
     resolved_sections,
@@ -218,6 +219,49 @@ def test_maximum_likelihood_comes_close_to_the_bound_and_the_matched_filter_does
     # The bound takes the sections' powers for their means; the true one is larger.
     assert found.converged.all() and (ratio > 0.7).all() and (ratio < 3.0).all()
     assert np.sqrt(np.mean(found.matched_filter ** 2)) > 30 * np.sqrt(bounds.direction)
+
+
+def test_bound_without_the_reflections_is_the_covariance_of_the_score():
+    """Of drawn echoes: their likelihood integrates the reflections out, too."""
+    scene = snapshots(far_scene(VEHICLE, 10.0, elements=(6, 7), sections=4), 60)
+    body, beams = scene.extended[0], random_beams(6, 3)
+    scores = []
+    for seed in range(400):
+        echo = simulate_echo(scene, body, beams, np.random.default_rng(seed))
+        reduced, plane = likelihood(scene, body, echo)
+        scores.append(reduced.at(plane, 0.0)[1])
+    score = np.array(scores)
+    found = marginal_bounds(scene, body, beams, np.random.default_rng(0))
+    np.testing.assert_allclose(
+        np.diag(np.linalg.inv(score.T @ score / len(score)))[:3], found, rtol=0.25)
+    # What a track knows besides adds up.
+    deviation = np.sqrt(found)
+    known = marginal_bounds(scene, body, beams, np.random.default_rng(0), deviation)
+    assert (known < 0.6 * found).all()
+
+
+def test_what_the_track_knows_keeps_the_estimate_with_it():
+    """Against the Bayesian bound: never below it, and where an echo says little near the track."""
+    scene = snapshots(far_scene(VEHICLE, 30.0, elements=(6, 7), sections=4), 60)
+    body, beams = scene.extended[0], random_beams(6, 3)
+    deviation = np.array([0.1, np.deg2rad(1.0), np.deg2rad(1.0)])
+    rng, true = np.random.default_rng(9), planar_pose(scene.transmit_array, body.pose)
+    errors = {True: [], False: []}
+    for _ in range(12):
+        echo = simulate_echo(scene, body, beams, rng)
+        off = rng.normal(size=3) * deviation
+        track = replace(body, pose=pose_in_plane(
+            scene.transmit_array, true.range + off[0], true.direction + off[1],
+            true.orientation + off[2]))
+        for known, out in errors.items():
+            found = estimate_pose(scene, track, echo, (4, 4), deviation if known else None)
+            out.append([found.range - true.range, found.direction - true.direction,
+                        np.angle(np.exp(1j * (found.orientation - true.orientation)))])
+    rms = {known: np.sqrt(np.mean(np.square(out), axis=0)) for known, out in errors.items()}
+    bound = np.sqrt(marginal_bounds(scene, body, beams, rng, deviation))
+    assert (rms[True] > 0.6 * bound).all() and (rms[True] < deviation * [0.2, 0.2, 1.0]).all()
+    # Without it, echoes of few scatterers lead far away.
+    assert rms[True][2] < rms[False][2]
 
 
 def test_a_wrong_track_costs_little_direction_and_more_orientation():

@@ -131,7 +131,7 @@ def test_the_ceiling_of_a_bound_is_one():
     frame[:, :n_users], least = served_beams(channels, problem.sinr, problem.user_noise)
     answer = kernels.solve(whole._replace(
         columns=np.ascontiguousarray(frame.conj().T @ whole.columns),
-        metric=frame.conj().T @ frame, least=least), 1e-4)
+        metric=frame.conj().T @ frame, least=least), 1e-4, 1e-5)
     evidence = kernels.tighten(
         whole, channels, problem.user_noise, problem.sinr,
         answer._replace(covariance=frame @ answer.covariance @ frame.conj().T), 0.0)

@@ -6,6 +6,8 @@ import pytest
 from nf_isac_ros.core.small_matrices import (
     cholesky,
     eigh,
+    lu_factor,
+    lu_solve,
     solve_m_matrix,
     triangular_inverse,
 )
@@ -65,3 +67,21 @@ def test_eigenvectors_diagonalise(n, spectrum):
     np.testing.assert_allclose(np.sort(values), expected, atol=1e-14)
     np.testing.assert_allclose(vectors.conj().T @ vectors, np.eye(n), atol=1e-14)
     np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=2e-14)
+
+
+@pytest.mark.parametrize('n', [1, 2, 7, 40])
+def test_systems_are_solved_with_pivots(n):
+    rng = np.random.default_rng(n)
+    matrix, right = rng.normal(size=(n, n)), rng.normal(size=(n, 3))
+    # Nothing on the diagonal: without an exchange of rows there is no first pivot.
+    matrix[0, 0] = 0.0 if n > 1 else 2.0
+    factored = matrix.copy()
+    pivots = lu_factor(factored)
+    np.testing.assert_allclose(
+        lu_solve(factored, pivots, right), np.linalg.solve(matrix, right), rtol=1e-9)
+
+
+def test_a_singular_system_has_no_finite_solution():
+    factored = np.ones((2, 2))
+    pivots = lu_factor(factored)
+    assert not np.isfinite(lu_solve(factored, pivots, np.array([[1.0], [2.0]]))).all()

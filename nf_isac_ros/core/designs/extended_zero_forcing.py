@@ -8,15 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import (
-    SINR_MARGIN,
-    ReducedBeams,
-    factor,
-    no_beams,
-    slack,
-    split,
-    user_shares,
-)
+from nf_isac_ros.core.beams import ReducedBeams, factor, no_beams, slack, split, user_shares
 from nf_isac_ros.core.certificate import crb_bound
 from nf_isac_ros.core.designs import crb_min
 from nf_isac_ros.core.designs.base import Design, Outcome
@@ -38,7 +30,6 @@ from nf_isac_ros.core.solvers import extended_kernels as kernels
 from nf_isac_ros.core.solvers.clarabel_blocks import BlockPoint, solve_zero_forcing
 from nf_isac_ros.core.solvers.conic import InfeasibleProgramError
 from nf_isac_ros.core.solvers.interior_point import InteriorPoint, minimise_crb
-from nf_isac_ros.core.solvers.zero_forcing_kernels import served_beams
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -48,18 +39,9 @@ LARGEST_TRUNCATION = 0.1
 # Shares of the SINRs' multipliers that bounds are tried with: what a user's requirement costs zero
 # forcing, and what it costs at all, may differ much.
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
-# Channels whose matrix has a larger condition number cannot be told apart.
-MAX_CONDITION = 1e8
-# The solver aims for this much of the gap.
-SOLVER_SHARE = 0.3
-# The same without a sensing stream: what the solver still sends besides data is lost.
-DATA_SHARE = 0.1
-# The compiled solver asks for so much less than the allowed ratio of illuminations, relatively.
-COVERAGE_MARGIN = 1e-4
-# Sensing beams with less of the power than this are what the solver has not got rid of.
-NEGLIGIBLE_SENSING = 1e-7
-# A bound further away than this is worth looking for better V, once.
-LOOSE = 1e-2
+# The solver aims for this much of the gap; what it still sends besides data is lost, where there
+# is no sensing stream.
+SOLVER_SHARE = 0.5
 # How many times interference counts where none is to be heard.
 STIFFNESS = 1e4
 
@@ -103,7 +85,7 @@ def zero_forcing_space(problem: Problem) -> ZeroForcingSpace:
     """
     g = problem.user_channels
     d, n_users = g.shape
-    if n_users > d or n_users and not np.linalg.cond(g) < MAX_CONDITION:
+    if n_users > d or n_users and not np.linalg.cond(g) < kernels.MAX_CONDITION:
         require_feasible(problem)
         raise ZeroForcingError(
             f'a channel of the {n_users} users is a mixture of the others', 'dependent-users')
@@ -171,87 +153,35 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
 
     Without a sensing stream these are the beams of the users, if they are almost all of it.
     """
-    narrow, basis = problem.truncated(min(np.sqrt(gap), LARGEST_TRUNCATION))
-    channels = np.ascontiguousarray(narrow.user_channels)
-    d, n_users = channels.shape
-    frame = np.eye(d, dtype=complex)
-    least: Real = np.zeros(0)
-    if n_users:
-        if n_users > d or not np.linalg.cond(channels[:n_users]) < MAX_CONDITION:
-            return None
-        frame[:, :n_users], least = served_beams(channels, narrow.sinr, narrow.user_noise)
-        if least.sum() >= 1.0:
-            return None
-    whole = sectioned_task(problem)
+    data_only = bool(len(problem.sinr)) and not problem.scene.options.sensing_stream
+    task = sectioned_task(problem)
     if ratio is not None:
-        whole = with_coverage(whole, problem, ratio * (1.0 - COVERAGE_MARGIN))
-    seen = basis.conj().T @ whole.columns
-    task = whole._replace(
-        columns=np.ascontiguousarray(frame.conj().T @ seen),
-        metric=frame.conj().T @ frame, least=least * (1.0 + 2.0 * SINR_MARGIN))
-    data_only = bool(n_users) and not problem.scene.options.sensing_stream
+        task = with_coverage(task, problem, ratio)
     try:
-        answer = kernels.solve(task, (DATA_SHARE if data_only else SOLVER_SHARE) * gap)
+        found = kernels.forced_beams(
+            task, problem.truncation(min(np.sqrt(gap), LARGEST_TRUNCATION)),
+            np.ascontiguousarray(problem.user_channels), problem.user_noise, problem.sinr, gap,
+            SOLVER_SHARE, data_only)
     except np.linalg.LinAlgError:
         return None
-    if not answer.gap <= gap:
+    if not found.gap <= gap:
         return None
-    communication, sensing = _of_answer(answer.covariance, n_users)
-    beams = ReducedBeams(
-        frame @ communication, no_beams(narrow) if data_only else frame @ sensing
-    ).with_full_power()
-    seen = np.ascontiguousarray(seen)
-    received = seen.conj().T @ np.hstack([beams.communication, beams.sensing])
-    if (n_users and slack(narrow, beams).min() < 0.0
-            or ratio is not None and _unevenness(whole, received) > ratio):
+    beams, value = ReducedBeams(found.communication, found.sensing), found.value
+    if data_only:
+        beams = replace(beams, sensing=no_beams(problem))
+    if (len(problem.sinr) and slack(problem, beams).min() < 0.0
+            or ratio is not None and found.unevenness > ratio):
         mended = restored(
-            replace(narrow, rows=None if ratio is None else coverage_rows(narrow, ratio)), beams,
-            zero_forcing_space(narrow).projectors(beams.sensing.shape[1]))
+            replace(problem, rows=None if ratio is None else coverage_rows(problem, ratio)), beams,
+            zero_forcing_space(problem).projectors(beams.sensing.shape[1]))
         if mended is None:
             return None
         beams = mended
-        received = seen.conj().T @ np.hstack([beams.communication, beams.sensing])
-    reached = kernels.evaluated(task, received @ received.conj().T).value
-    if not reached * (1.0 - gap) <= answer.objective:
+        received = task.columns.conj().T @ np.hstack([beams.communication, beams.sensing])
+        value = kernels.evaluated(task, received @ received.conj().T).value
+    if not value * (1.0 - gap) <= found.lowest:
         return None
-    if ratio is not None:
-        # The bound is for what was asked for, not for the little more that the solver was told.
-        whole = whole._replace(ratio=ratio)
-    evidence = kernels.tighten(
-        whole._replace(columns=seen), channels, narrow.user_noise, narrow.sinr,
-        answer._replace(covariance=frame @ answer.covariance @ frame.conj().T), LOOSE)
-    bound = kernels.certified(
-        whole, np.ascontiguousarray(problem.user_channels), problem.user_noise, problem.sinr,
-        evidence)
-    lifted = ReducedBeams(basis @ beams.communication, basis @ beams.sensing)
-    return Outcome(lifted, bound, answer.iterations, subspace_dimension=d)
-
-
-def _unevenness(task: kernels.Task, received: Complex) -> float:
-    """Largest over smallest illumination of the sections of a target, of what columns receive."""
-    lit = task.gains * np.sum(np.abs(received[task.lit]) ** 2, axis=1)
-    return max((float(own.max() / own.min()) for own in (
-        lit[task.owners == t] for t in range(task.owners.max(initial=-1) + 1))), default=1.0)
-
-
-def _of_answer(covariance: Complex, n_users: int) -> tuple[Complex, Complex]:
-    """
-    Beams of the solver's M, in its coordinates.
-
-    With M = [[diag(p), X], [X^H, Y]] the users' are [diag(p)^1/2, X^H diag(p)^-1/2]; what is left
-    of Y reaches no user.
-    """
-    powers = np.diag(covariance).real[:n_users]
-    roots = np.sqrt(powers)
-    communication = np.vstack([
-        np.diag(roots).astype(complex), covariance[n_users:, :n_users] / roots])
-    free = communication[n_users:]
-    rest = covariance[n_users:, n_users:] - free @ free.conj().T
-    values, vectors = np.linalg.eigh(rest)
-    kept = values > NEGLIGIBLE_SENSING
-    sensing = np.zeros((len(covariance), int(kept.sum())), dtype=complex)
-    sensing[n_users:] = (vectors[:, kept] * np.sqrt(values[kept]))[:, ::-1]
-    return communication, sensing
+    return Outcome(beams, found.bound, found.iterations, subspace_dimension=found.dimension)
 
 
 def _by_programs(problem: Problem, ratio: float | None, gap: float,

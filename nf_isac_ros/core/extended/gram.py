@@ -9,6 +9,7 @@ from typing import Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.plane import PlanarPose
 from nf_isac_ros.core.extended.sections import Sections
@@ -322,7 +323,7 @@ class ExtendedFisher:
         combine[known] = scale[:, None] * turn
         return _spread(self._combined(combine)), combine.T @ selection
 
-    def sectioned(self, fisher: Real, selection: Real) -> tuple[Complex, Real]:
+    def sectioned(self, fisher: Real, selection: Real) -> tuple[Real, Real]:
         """
         Rescale the nuisance parameters and recombine the others.
 
@@ -338,8 +339,8 @@ class ExtendedFisher:
 
         Returns
         -------
-        blocks : ndarray, shape (K, m, r, c)
-            m <= n.
+        combine : ndarray, shape (n, m)
+            Columns: the new parameters, m <= n of them.
         selection : ndarray, shape (m, w)
             E for them.
 
@@ -349,25 +350,11 @@ class ExtendedFisher:
             'not-localisable': a wanted quantity cannot be estimated.
 
         """
-        w = self.wanted
-        known = np.diag(fisher) > 0
-        scale = np.where(known, 1.0 / np.sqrt(np.where(known, np.diag(fisher), 1.0)), 0.0)
-        alone = np.zeros((w, w))
-        seen = known[:w]
-        alone[np.ix_(seen, seen)] = self.effective(fisher * scale * scale[:, None])[
-            np.ix_(seen, seen)]
-        values, vectors = np.linalg.eigh(alone)
-        kept = values > SINGULAR
-        scaled = selection[:w] * scale[:w, None]
-        lost = np.linalg.norm(vectors[:, ~kept].T @ scaled) > _OUTSIDE * np.linalg.norm(scaled)
-        if lost or selection[:w][~seen].any():
+        combine, lost = _separated(
+            np.ascontiguousarray(fisher), np.ascontiguousarray(selection[:self.wanted]))
+        if lost:
             self._refuse()
-        turn = vectors[:, kept] / np.sqrt(values[kept])
-        others = np.flatnonzero(known[w:]) + w
-        combine = np.zeros((len(self.names), turn.shape[1] + len(others)))
-        combine[:w, :turn.shape[1]] = scale[:w, None] * turn
-        combine[others, turn.shape[1] + np.arange(len(others))] = scale[others]
-        return self._combined(combine), combine.T @ selection
+        return combine, combine.T @ selection
 
     def _refuse(self) -> NoReturn:
         raise SceneError(
@@ -381,6 +368,71 @@ class ExtendedFisher:
         mixed = np.ascontiguousarray(combine.T) @ self.blocks.view(float).reshape(
             k, len(combine), -1)
         return mixed.view(complex).reshape(k, -1, r, c)
+
+
+@compiled
+def _separated(fisher: Real, selection: Real) -> tuple[Real, bool]:
+    """
+    Recombine the wanted parameters so that what is known of them becomes the identity.
+
+    Parameters
+    ----------
+    fisher : ndarray, shape (n, n)
+    selection : ndarray, shape (wanted, w)
+
+    Returns
+    -------
+    ndarray, shape (n, m)
+        Columns: the recombined parameters, then the nuisance parameters in units of their own;
+        those that nothing is known of are left out.
+    bool
+        Whether the selection needs one of those.
+
+    """
+    n, wanted = len(fisher), len(selection)
+    scale = np.zeros(n)
+    for i in range(n):
+        if fisher[i, i] > 0.0:
+            scale[i] = 1.0 / np.sqrt(fisher[i, i])
+    unit = fisher * scale
+    for i in range(n):
+        unit[i] *= scale[i]
+    others = np.flatnonzero(scale[wanted:]) + wanted
+    alone = unit[:wanted, :wanted].copy()
+    if len(others):
+        block = np.empty((len(others), len(others)))
+        mixed = np.empty((len(others), wanted))
+        for i in range(len(others)):
+            mixed[i] = unit[others[i], :wanted]
+            for j in range(len(others)):
+                block[i, j] = unit[others[i], others[j]]
+        alone -= np.ascontiguousarray(mixed.T) @ np.linalg.solve(block, mixed)
+    values, vectors = np.linalg.eigh(0.5 * (alone + alone.T))
+    needed = np.zeros_like(selection)
+    outside = 0.0
+    for i in range(wanted):
+        # A parameter that nothing is known of has no unit either.
+        needed[i] = selection[i] * scale[i]
+        if scale[i] == 0.0 and np.any(selection[i] != 0.0):
+            outside = np.inf
+    size = np.sum(needed ** 2)
+    n_kept = 0
+    for k in range(wanted):
+        if values[k] > SINGULAR:
+            n_kept += 1
+        else:
+            for j in range(selection.shape[1]):
+                outside += np.sum(vectors[:, k] * needed[:, j]) ** 2
+    combine = np.zeros((n, n_kept + len(others)))
+    at = 0
+    for k in range(wanted):
+        if values[k] > SINGULAR:
+            for i in range(wanted):
+                combine[i, at] = scale[i] * vectors[i, k] / np.sqrt(values[k])
+            at += 1
+    for i in range(len(others)):
+        combine[others[i], at + i] = scale[others[i]]
+    return combine, bool(outside > _OUTSIDE ** 2 * size)
 
 
 def _spread(blocks: Complex) -> Complex:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.exceptions import UnsuitableDesignError
 from nf_isac_ros.core.extended.contour import Contour
 from nf_isac_ros.core.problem import Problem, Rows, conditioned_block, joined
@@ -134,18 +135,27 @@ def sections_apart(problem: Problem) -> list[tuple[list[int], float]]:
     """
     out = []
     for fisher, coordinates in zip(problem.extended, problem.extended_coordinates, strict=True):
-        seen = coordinates[:, :len(fisher.sections)]
-        # |a - b e^{j phase}|^2 at the phase that brings them closest.
-        gram = np.abs(seen.conj().T @ seen)
-        squares = np.diag(gram)
-        mean = float(squares.mean())
-        alike = squares + squares[:, None] - 2.0 * gram <= SAME_POINT ** 2 * mean
-        kept: list[int] = []
-        for k, similar in enumerate(alike):
-            if not similar[kept].any():
-                kept.append(k)
-        out.append((kept, 1.0 / mean))
+        apart, unit = _apart(np.ascontiguousarray(coordinates[:, :len(fisher.sections)]))
+        out.append((np.flatnonzero(apart).tolist(), unit))
     return out
+
+
+@compiled
+def _apart(seen: Complex) -> tuple[NDArray[np.bool_], float]:
+    """Which columns are like none before them, and one over their mean square norm."""
+    gram = np.conj(seen.T) @ seen
+    count = len(gram)
+    mean = np.trace(gram).real / count
+    apart = np.zeros(count, dtype=np.bool_)
+    for k in range(count):
+        apart[k] = True
+        for j in range(k):
+            # |a - b e^{j phase}|^2 at the phase that brings them closest.
+            distance = gram[j, j].real + gram[k, k].real - 2.0 * abs(gram[j, k])
+            if apart[j] and distance <= SAME_POINT ** 2 * mean:
+                apart[k] = False
+                break
+    return apart, 1.0 / mean
 
 
 def as_point(target: ExtendedTarget) -> ExtendedTarget:

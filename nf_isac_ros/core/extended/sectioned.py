@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nf_isac_ros.core.extended.problem import sections_apart
+from nf_isac_ros.core.information import spans
 from nf_isac_ros.core.problem import Problem
-from nf_isac_ros.core.solvers.extended_kernels import Task
-
-Real = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+from nf_isac_ros.core.solvers.extended_kernels import Task, section_pairs
 
 
 def sectioned_task(problem: Problem) -> Task:
@@ -34,47 +31,43 @@ def sectioned_task(problem: Problem) -> Task:
 
     """
     scene, d = problem.scene, problem.dimension
-    bodies = list(zip(scene.extended, problem.extended, problem.extended_coordinates, strict=True))
-    parts = []
-    for body, fisher, coordinates in bodies:
+    parts, selections, pieces = [], [], []
+    for body, fisher, coordinates in zip(
+            scene.extended, problem.extended, problem.extended_coordinates, strict=True):
         isotropic = fisher.of_gram(coordinates.conj().T @ coordinates / d)
         wanted = fisher.selection(scene.options.objective) * np.sqrt(body.weight)
-        parts.append(fisher.sectioned(isotropic, wanted))
-    locals_ = [_local(blocks) for blocks, _ in parts]
-    n_local = max(places.shape[1] for _, places in locals_)
-    r = max(blocks.shape[2] for blocks, _ in parts)
-    counts = [len(blocks) for blocks, _ in parts]
-    spans = np.cumsum([0, *[blocks.shape[1] for blocks, _ in parts]])
-    chosen = np.cumsum([0, *[selection.shape[1] for _, selection in parts]])
-    columns = np.zeros((d, sum(counts), r), dtype=complex)
-    pairs = np.zeros((sum(counts), n_local, n_local, r, r), dtype=complex)
-    places = np.zeros((sum(counts), n_local), dtype=np.int64)
-    selection = np.zeros((spans[-1], chosen[-1]))
-    numbers = -np.ones((spans[-1], chosen[-1]), dtype=np.int64)
-    n_forms, first = 0, 0
-    for t, ((_, _, coordinates), (_, wanted), (mixed, where)) in enumerate(
-            zip(bodies, parts, locals_, strict=True)):
-        own, k = slice(first, first + counts[t]), mixed.shape[3]
-        columns[:, own, :k] = coordinates.reshape(d, k, counts[t]).transpose(0, 2, 1)
-        n = where.shape[1]
-        pairs[own, :n, :n, :k, :k] = mixed
-        places[own, :n] = where + spans[t]
-        places[own, n:] = spans[t]
-        span, chose = slice(spans[t], spans[t + 1]), slice(chosen[t], chosen[t + 1])
-        selection[span, chose] = wanted
-        block = numbers[span, chose]
-        block[:] = n_forms + np.arange(block.size).reshape(block.shape)
-        n_forms += block.size
-        first += counts[t]
-    forms = numbers[places]
-    # Filled places have nothing in them.
-    forms[~pairs.any(axis=(2, 3, 4))] = -1
+        combine, selection = fisher.sectioned(isotropic, wanted)
+        parts.append(section_pairs(fisher.blocks, combine))
+        selections.append(selection)
+        r = fisher.blocks.shape[2]
+        pieces.append(coordinates.reshape(d, r, -1).transpose(0, 2, 1))
+    n_local = max(places.shape[1] for _, places in parts)
+    r = max(piece.shape[2] for piece in pieces)
+    sections = spans([len(places) for _, places in parts])
+    rows, chosen = (np.cumsum([0, *(one.shape[axis] for one in selections)]) for axis in (0, 1))
+    columns = np.zeros((d, sections[-1].stop, r), dtype=complex)
+    pairs = np.zeros((sections[-1].stop, n_local, n_local, r, r), dtype=complex)
+    places = np.zeros((sections[-1].stop, n_local), dtype=np.int64)
+    forms = -np.ones((*places.shape, chosen[-1]), dtype=np.int64)
+    selection = np.zeros((rows[-1], chosen[-1]))
+    n_forms = 0
+    for t, ((own, where), piece, one) in enumerate(zip(parts, pieces, selections, strict=True)):
+        n, k = where.shape[1], own.shape[3]
+        columns[:, sections[t], :k] = piece
+        pairs[sections[t], :n, :n, :k, :k] = own
+        selection[rows[t]:rows[t + 1], chosen[t]:chosen[t + 1]] = one
+        told = where >= 0
+        places[sections[t], :n] = np.where(told, where, 0) + rows[t]
+        places[sections[t], n:] = rows[t]
+        # Filled places have nothing in them.
+        numbers = n_forms + where[:, :, None] * one.shape[1] + np.arange(one.shape[1])
+        forms[sections[t], :n, chosen[t]:chosen[t + 1]] = np.where(told[:, :, None], numbers, -1)
+        n_forms += one.size
     return Task(
-        columns=np.ascontiguousarray(columns.reshape(d, -1)), pairs=pairs, places=places,
-        forms=forms, n_forms=n_forms, spans=spans.astype(np.int64),
-        chosen=chosen.astype(np.int64), selection=selection, metric=np.eye(d, dtype=complex),
-        least=np.zeros(0), lit=np.zeros(0, dtype=np.int64), gains=np.zeros(0),
-        owners=np.zeros(0, dtype=np.int64), ratio=1.0)
+        columns=columns.reshape(d, -1), pairs=pairs, places=places, forms=forms, n_forms=n_forms,
+        spans=rows, chosen=chosen, selection=selection,
+        metric=np.eye(d, dtype=complex), least=np.zeros(0), lit=np.zeros(0, dtype=np.int64),
+        gains=np.zeros(0), owners=np.zeros(0, dtype=np.int64), ratio=1.0)
 
 
 def with_coverage(task: Task, problem: Problem, ratio: float) -> Task:
@@ -102,16 +95,3 @@ def with_coverage(task: Task, problem: Problem, ratio: float) -> Task:
     return task._replace(
         lit=np.array(lit, dtype=np.int64), gains=np.array(gains),
         owners=np.array(owners, dtype=np.int64), ratio=ratio)
-
-
-def _local(blocks: Complex) -> tuple[Complex, NDArray[np.int64]]:
-    """Hermitian H_ab of the parameters that a section tells of, (K, l, l, r, r), and which."""
-    tells = blocks.any(axis=(2, 3))
-    n_local = int(tells.sum(axis=1).max())
-    # Those it tells of come first.
-    places = np.argsort(~tells, axis=1, kind='stable')[:, :n_local]
-    own = np.take_along_axis(blocks, places[:, :, None, None], axis=1)
-    k, n, r, c = own.shape
-    flat = own.reshape(k, n * r, c)
-    pairs = (flat @ flat.conj().swapaxes(1, 2)).reshape(k, n, r, n, r).transpose(0, 1, 3, 2, 4)
-    return 0.5 * (pairs + pairs.swapaxes(1, 2)), places

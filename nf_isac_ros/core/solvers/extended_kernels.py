@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.beams import SINR_MARGIN
 from nf_isac_ros.core.compiled import compiled_step
-from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
-from nf_isac_ros.core.solvers.zero_forcing_kernels import evaluate
+from nf_isac_ros.core.small_matrices import cholesky, lu_factor, lu_solve, triangular_inverse
+from nf_isac_ros.core.solvers.zero_forcing_kernels import evaluate, served_beams
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -24,26 +25,36 @@ Indices = NDArray[np.int64]
 MAX_ITERATIONS = 40
 # Starting point: shares of what the users leave that go to them, and to the null space; share of
 # the latter that is spread evenly; gap in units of the objective there.
-USER_SHARE, SENSING_SHARE, EVEN_SHARE = 0.1, 0.8, 0.3
-INITIAL_GAP = 2.0
+USER_SHARE, SENSING_SHARE, EVEN_SHARE = 0.1, 0.85, 0.35
+INITIAL_GAP = 1.5
 # Slack that a limit of the coverage which is not met is taken to have, over the mean of what
 # sections receive.
-ASSUMED_SLACK = 0.3
+ASSUMED_SLACK = 0.4
 # How far to go towards the boundary.
-DAMPING = 0.97
-# Steps shorter than this lead nowhere; how exactly their largest length is found, in halvings.
+DAMPING = 0.985
+# Steps shorter than this lead nowhere; how exactly their largest length is found, in halvings, by
+# the predictor and in the end.
 SHORTEST = 1e-4
-BISECTIONS = 5
+ROUGHLY, EXACTLY = 2, 5
 # The barrier of the bound: how much less it counts each time, up to how many steps of Newton's
 # method in between and how close they come (square of the decrement), what it leaves in the end,
 # and the share of its covariance that V are made from next.
-BARRIER_FALL, CENTRING_STEPS, CENTRED, BARRIER_GAP = 0.2, 2, 2.0, 5e-4
+BARRIER_FALL, CENTRING_STEPS, CENTRED, BARRIER_GAP = 0.1, 2, 2.0, 1e-3
 FRESH_SHARE = 0.3
 # Shares by which the ceiling is raised until it is one in the whole space.
 RAISES = (1e-9, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
-# By how much the coverage may be missed at the end, relative to the level; it is asked for with
-# more than that to spare.
-UNMET = 1e-5
+# The coverage is asked for with this part of the gap to spare, or with this part of the room that
+# the ratio leaves; of what is spared, the part that may be missed at the end.
+COVERAGE_SHARE, ROOM_SHARE, UNMET_SHARE = 0.5, 0.2, 0.4
+# Channels whose matrix has a larger condition number cannot be told apart.
+MAX_CONDITION = 1e8
+# SINRs are asked for with this ratio to spare, so that rounding cannot turn "met" into "missed".
+MARGIN = 2.0 * SINR_MARGIN
+# Sensing beams with less of the power than this part of the gap are what the solver has not got
+# rid of.
+NEGLIGIBLE_SENSING = 0.01
+# A bound further away than this is worth looking for better V, once.
+LOOSE = 1e-2
 
 
 class Task(NamedTuple):
@@ -176,14 +187,24 @@ def evaluated(task: Task, gram: Complex) -> _Point:
 def cost_blocks(task: Task, weights: Real) -> Complex:
     """Blocks B_s, (S, r, r), of C = sum_s T_s B_s T_s^H with <C, M> = tr(V^T F V)."""
     n_sections, n_local = task.places.shape
-    r = task.pairs.shape[3]
-    squares = weights @ weights.T
+    r, w = task.pairs.shape[3], weights.shape[1]
     out = np.zeros((n_sections, r, r), dtype=np.complex128)
     for s in range(n_sections):
         for a in range(n_local):
             for b in range(n_local):
-                out[s] += squares[task.places[s, a], task.places[s, b]] * task.pairs[s, a, b]
+                factor = 0.0
+                for k in range(w):
+                    factor += weights[task.places[s, a], k] * weights[task.places[s, b], k]
+                _add(out[s], factor, task.pairs[s, a, b])
     return out
+
+
+@compiled_step
+def _add(out: Complex, factor: float, block: Complex) -> None:
+    """Add a multiple of a block: an array for the product would take longer than the sum."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] += factor * block[i, j]
 
 
 @compiled_step
@@ -191,9 +212,13 @@ def spread(columns: Complex, blocks: Complex) -> Complex:
     """Matrix sum_s T_s B_s T_s^H."""
     r = blocks.shape[1]
     mixed = np.empty_like(columns)
-    for s in range(len(blocks)):
-        mixed[:, s * r:(s + 1) * r] = (
-            np.ascontiguousarray(columns[:, s * r:(s + 1) * r]) @ blocks[s])
+    for p in range(len(columns)):
+        for s in range(len(blocks)):
+            for j in range(r):
+                total = 0.0j
+                for i in range(r):
+                    total += columns[p, s * r + i] * blocks[s, i, j]
+                mixed[p, s * r + j] = total
     out = mixed @ np.conj(columns.T)
     return 0.5 * (out + np.conj(out.T))
 
@@ -208,22 +233,32 @@ def _form_blocks(task: Task, weights: Real) -> Complex:
         for a in range(n_local):
             for b in range(n_local):
                 for k in range(w):
-                    factor = weights[task.places[s, b], k]
-                    if factor != 0.0:
-                        out[s, a, k] += factor * task.pairs[s, a, b]
+                    _add(out[s, a, k], weights[task.places[s, b], k], task.pairs[s, a, b])
     return out
 
 
 @compiled_step
-def _measured(task: Task, forms: Complex, seen: Complex, matrix: Complex) -> Real:
+def _entry(adjoint: Complex, half: Complex, x: int, y: int) -> complex:
+    """Entry of A^H X A, of A^H and X A."""
+    out = 0.0j
+    for p in range(len(half)):
+        out += adjoint[x, p] * half[p, y]
+    return out
+
+
+@compiled_step
+def _measured(task: Task, forms: Complex, adjoint: Complex, half: Complex,
+              matrix: Complex) -> Real:
     """
     All functionals of the Hermitian part of a matrix X.
 
     Parameters
     ----------
     forms : ndarray, shape (S, l, w, r, r)
-    seen : ndarray, shape (q, q)
-        A^H X A, A = [columns, e_1 .. e_U].
+    adjoint : ndarray, shape (q, m)
+        A^H, A = [columns, e_1 .. e_U].
+    half : ndarray, shape (m, q)
+        X A.
     matrix : ndarray, shape (m, m)
         X.
 
@@ -235,33 +270,43 @@ def _measured(task: Task, forms: Complex, seen: Complex, matrix: Complex) -> Rea
 
     """
     n_users, n_lit, n_forms = len(task.least), len(task.lit), task.n_forms
-    first = task.columns.shape[1]
     out = np.zeros(n_forms + n_lit + n_users + 1 + n_users * (n_users - 1))
     n_sections, n_local, w, r, _ = forms.shape
+    block = np.empty((r, r), dtype=np.complex128)
     for s in range(n_sections):
+        for i in range(r):
+            for j in range(r):
+                block[i, j] = _entry(adjoint, half, s * r + j, s * r + i)
         for a in range(n_local):
             for k in range(w):
                 place = task.forms[s, a, k]
-                if place < 0:
-                    continue
-                total = 0.0
-                for i in range(r):
-                    for j in range(r):
-                        total += (forms[s, a, k, i, j] * seen[s * r + j, s * r + i]).real
-                out[place] += total
+                if place >= 0:
+                    out[place] += _product_trace(forms[s, a, k], block)
     for i in range(n_lit):
-        out[n_forms + i] = task.gains[i] * seen[task.lit[i], task.lit[i]].real
+        out[n_forms + i] = task.gains[i] * _entry(adjoint, half, task.lit[i], task.lit[i]).real
     at = n_forms + n_lit
     for u in range(n_users):
-        out[at + u] = seen[first + u, first + u].real
+        out[at + u] = matrix[u, u].real
     at += n_users
-    out[at] = np.sum((np.conj(task.metric) * matrix).real)
+    for p in range(len(matrix)):
+        for q in range(len(matrix)):
+            out[at] += (task.metric[q, p] * matrix[p, q]).real
     at += 1
     for u in range(n_users):
         for v in range(u):
-            both = 0.5 * (seen[first + u, first + v] + np.conj(seen[first + v, first + u]))
+            both = 0.5 * (matrix[u, v] + np.conj(matrix[v, u]))
             out[at], out[at + 1] = both.real, both.imag
             at += 2
+    return out
+
+
+@compiled_step
+def _product_trace(one: Complex, other: Complex) -> float:
+    """Real part of the sum of the entries of one times those of the other."""
+    out = 0.0
+    for i in range(one.shape[0]):
+        for j in range(one.shape[1]):
+            out += one[i, j].real * other[i, j].real - one[i, j].imag * other[i, j].imag
     return out
 
 
@@ -276,7 +321,7 @@ def _assembled(task: Task, forms: Complex, factors: Real) -> Complex:
             for k in range(w):
                 place = task.forms[s, a, k]
                 if place >= 0:
-                    blocks[s] += factors[place] * forms[s, a, k]
+                    _add(blocks[s], factors[place], forms[s, a, k])
     for i in range(n_lit):
         s, j = task.lit[i] // r, task.lit[i] % r
         blocks[s, j, j] += factors[n_forms + i] * task.gains[i]
@@ -294,6 +339,31 @@ def _assembled(task: Task, forms: Complex, factors: Real) -> Complex:
             out[v, u] += np.conj(value)
             at += 2
     return out
+
+
+@compiled_step
+def _pack_form(form: Complex, out: Real) -> None:
+    """Write a Hermitian matrix as real numbers, shape (r^2,)."""
+    at = 0
+    for i in range(len(form)):
+        out[at] = form[i, i].real
+        at += 1
+        for j in range(i + 1, len(form)):
+            out[at], out[at + 1] = form[i, j].real, form[i, j].imag
+            at += 2
+
+
+@compiled_step
+def _pack_other(other: Complex, out: Real) -> None:
+    """Write the numbers whose products with those of `_pack_form` add up to `_product_trace`."""
+    at = 0
+    for i in range(len(other)):
+        out[at] = other[i, i].real
+        at += 1
+        for j in range(i + 1, len(other)):
+            out[at] = other[i, j].real + other[j, i].real
+            out[at + 1] = other[j, i].imag - other[i, j].imag
+            at += 2
 
 
 @compiled_step
@@ -323,52 +393,59 @@ def _gram(task: Task, forms: Complex, left: Complex, right: Complex, by_power: R
         vectors[n_lit + u] = first + u
     beside = n_forms + n_vectors + 1
 
-    half = np.empty((left.shape[0], r), dtype=np.complex128)
+    packed = np.empty((n_sections, n_local, w, r * r))
+    for s in range(n_sections):
+        for a in range(n_local):
+            for k in range(w):
+                _pack_form(forms[s, a, k], packed[s, a, k])
+    # Row by row what stands in the columns of M A: then all loops run along memory.
+    columns = np.conj(left)
+    half = np.empty((r, left.shape[0]), dtype=np.complex128)
     block = np.empty((r, r), dtype=np.complex128)
+    flat = np.empty(r * r)
     for s in range(n_sections):
         for a in range(n_local):
             for k in range(w):
                 place = task.forms[s, a, k]
                 if place < 0:
                     continue
-                for p in range(len(half)):
-                    for j in range(r):
-                        total = 0.0j
-                        for i in range(r):
-                            total += left[p, s * r + i] * forms[s, a, k, i, j]
-                        half[p, j] = total
+                for j in range(r):
+                    half[j] = 0.0
+                    for i in range(r):
+                        factor = forms[s, a, k, i, j]
+                        for p in range(left.shape[0]):
+                            half[j, p] += factor * columns[s * r + i, p]
                 for t in range(s + 1):
                     for i in range(r):
                         for j in range(r):
                             entry = 0.0j
                             for h in range(r):
-                                entry += half[t * r + i, h] * right[s * r + h, t * r + j]
+                                entry += half[h, t * r + i] * right[s * r + h, t * r + j]
                             block[j, i] = entry
+                    _pack_other(block, flat)
                     for b in range(n_local):
                         for c in range(w):
                             other = task.forms[t, b, c]
                             if other < 0:
                                 continue
                             both = 0.0
-                            for i in range(r):
-                                for j in range(r):
-                                    both += (forms[t, b, c, i, j].real * block[i, j].real
-                                             - forms[t, b, c, i, j].imag * block[i, j].imag)
+                            for i in range(r * r):
+                                both += packed[t, b, c, i] * flat[i]
                             out[other, place] += both
                             if t != s:
                                 out[place, other] += both
                 for i in range(n_vectors):
                     entry = 0.0j
                     for h in range(r):
-                        entry += half[vectors[i], h] * right[s * r + h, vectors[i]]
+                        entry += half[h, vectors[i]] * right[s * r + h, vectors[i]]
                     out[n_forms + i, place] += gains[i] * entry.real
                 at = beside
                 for u in range(n_users):
                     for v in range(u):
                         entry = 0.0j
                         for h in range(r):
-                            entry += (half[first + u, h] * right[s * r + h, first + v]
-                                      + np.conj(half[first + v, h] * right[s * r + h, first + u]))
+                            entry += (half[h, first + u] * right[s * r + h, first + v]
+                                      + np.conj(half[h, first + v] * right[s * r + h, first + u]))
                         out[at, place] += 0.5 * entry.real
                         out[at + 1, place] += 0.5 * entry.imag
                         at += 2
@@ -420,7 +497,7 @@ def _positive(matrix: Complex, change: Complex, length: float) -> bool:
 
 
 @compiled_step
-def _room(matrix: Complex, change: Complex, limit: float) -> float:
+def _room(matrix: Complex, change: Complex, limit: float, halvings: int) -> float:
     """About the largest t, at most the limit, with matrix + t change > 0."""
     # Matrices of ten or twenty rows are factored faster than their eigenvalues are found.
     low, high = 0.0, limit
@@ -432,7 +509,7 @@ def _room(matrix: Complex, change: Complex, limit: float) -> float:
             return 0.0
     low = length
     if low < limit:
-        for _ in range(BISECTIONS):
+        for _ in range(halvings):
             length = 0.5 * (low + high)
             if _positive(matrix, change, length):
                 low = length
@@ -481,12 +558,15 @@ def _first(task: Task) -> _State:
     for u in range(n_users):
         covariance[u, u] = task.least[u] + USER_SHARE * left / n_users
     free = m - n_users
-    seen = np.ascontiguousarray(task.columns[n_users:])
-    inner = np.zeros((free, free), dtype=np.complex128)
+    seen = task.columns[n_users:].copy()
     for i in range(seen.shape[1]):
-        size = np.sum(np.abs(seen[:, i]) ** 2)
+        size = 0.0
+        for p in range(free):
+            size += seen[p, i].real ** 2 + seen[p, i].imag ** 2
         if size > 0.0:
-            inner += np.outer(seen[:, i], np.conj(seen[:, i])) / size
+            for p in range(free):
+                seen[p, i] /= np.sqrt(size)
+    inner = seen @ np.conj(seen.T)
     total = np.trace(inner).real
     if total > 0.0:
         inner *= (1.0 - EVEN_SHARE) / total
@@ -525,39 +605,38 @@ def _first(task: Task) -> _State:
 
 
 @compiled_step
-def _weighted(task: Task, point: _Point, rate: float, slacks: Real, duals: Real) -> Real:
-    """Curvature of the objective and of the barriers by the functionals, but the last ones."""
-    n_users, n_lit, n_forms = len(task.least), len(task.lit), task.n_forms
-    n = n_forms + n_lit + n_users + 1
-    out = np.zeros((n, n))
+def _form_owners(task: Task) -> Indices:
+    """Parameter and column of E of each form, shape (n_forms, 2)."""
+    out = np.zeros((task.n_forms, 2), dtype=np.int64)
     n_sections, n_local, w = task.forms.shape
-    owner = np.zeros((n_forms, 2), dtype=np.int64)
     for s in range(n_sections):
         for a in range(n_local):
             for k in range(w):
                 if task.forms[s, a, k] >= 0:
-                    owner[task.forms[s, a, k], 0] = task.places[s, a]
-                    owner[task.forms[s, a, k], 1] = k
-    scale = 2.0 * rate / point.value
-    for i in range(n_forms):
-        a, k = owner[i, 0], owner[i, 1]
-        for j in range(n_forms):
-            b, h = owner[j, 0], owner[j, 1]
-            value = -point.weights[a, k] * point.weights[b, h] / point.value
-            if k == h:
-                value += point.inverse[a, b]
-            out[i, j] = scale * value
-    ratios = duals / slacks
-    for i in range(n_lit):
-        out[n_forms + i, n_forms + i] = ratios[2 * i] + ratios[2 * i + 1]
-    for u in range(n_users + 1):
-        at = n_forms + n_lit + u
-        out[at, at] = ratios[2 * n_lit + u]
+                    out[task.forms[s, a, k], 0] = task.places[s, a]
+                    out[task.forms[s, a, k], 1] = k
     return out
 
 
 @compiled_step
-def solve(task: Task, gap: float) -> Answer:
+def _curvature(owners: Indices, point: _Point, rate: float) -> Real:
+    """Curvature of the objective by the forms, shape (n_forms, n_forms)."""
+    n_forms = len(owners)
+    out = np.empty((n_forms, n_forms))
+    scale = 2.0 * rate / point.value
+    for i in range(n_forms):
+        a, k = owners[i, 0], owners[i, 1]
+        for j in range(n_forms):
+            b, h = owners[j, 0], owners[j, 1]
+            value = -point.weights[a, k] * point.weights[b, h] / point.value
+            if k == h:
+                value += point.inverse[a, b]
+            out[i, j] = scale * value
+    return out
+
+
+@compiled_step
+def solve(task: Task, gap: float, unmet: float) -> Answer:
     """
     Minimise tr(E^T F^-1 E) over the beams that no other user hears.
 
@@ -566,6 +645,8 @@ def solve(task: Task, gap: float) -> Answer:
     task : Task
     gap : float
         Relative, to aim for.
+    unmet : float
+        By how much the coverage may be missed, relative to the level.
 
     Notes
     -----
@@ -583,6 +664,7 @@ def solve(task: Task, gap: float) -> Answer:
     for u in range(n_users):
         every[u, first + u] = 1.0
     adjoint = np.ascontiguousarray(np.conj(every.T))
+    owners = _form_owners(task)
 
     state = _first(task)
     covariance, dual = state.covariance, state.dual
@@ -590,7 +672,8 @@ def solve(task: Task, gap: float) -> Answer:
         state.slacks, state.slacks_dual, state.levels, state.beside)
     n_levels = len(levels)
     degree = m + len(slacks)
-    seen = adjoint @ covariance @ every
+    half = covariance @ every
+    seen = adjoint @ half
     point = evaluated(task, seen)
     unit = point.value
     relative = np.inf
@@ -598,7 +681,7 @@ def solve(task: Task, gap: float) -> Answer:
     while np.isfinite(point.value) and iteration < MAX_ITERATIONS:
         rate = unit / point.value
         forms = _form_blocks(task, point.weights)
-        values = _measured(task, forms, seen, covariance)
+        values = _measured(task, forms, adjoint, half, covariance)
         x = values[n_forms:n_forms + n_lit]
         # What the slacks are not yet.
         wrong = np.empty_like(slacks)
@@ -614,42 +697,53 @@ def solve(task: Task, gap: float) -> Answer:
         relative = complementarity / rate
         met = True
         for i in range(2 * n_lit):
-            met &= abs(wrong[i]) <= UNMET * levels[task.owners[i // 2]]
+            met &= abs(wrong[i]) <= unmet * levels[task.owners[i // 2]]
         if relative <= gap and met:
             break
         iteration += 1
 
         factors = np.zeros(len(values))
+        for i in range(n_forms):
+            factors[i] = -rate / point.value * point.weights[owners[i, 0], owners[i, 1]]
         for i in range(n_lit):
             factors[n_forms + i] = duals[2 * i + 1] - duals[2 * i]
         for u in range(n_users):
             factors[n_forms + n_lit + u] = -duals[2 * n_lit + u]
         factors[n - 1] = duals[-1]
         factors[n:] = beside
-        residual = (_assembled(task, forms, factors) - dual
-                    - rate / point.value * spread(
-                        task.columns, cost_blocks(task, point.weights)))
+        residual = _assembled(task, forms, factors) - dual
 
         inverse = _inverted(dual)
         by_power = covariance @ task.metric @ inverse
         gram = _gram(task, forms, seen, adjoint @ inverse @ every,
-                     _measured(task, forms, adjoint @ by_power @ every, by_power))
-        omega = _weighted(task, point, rate, slacks, duals)
+                     _measured(task, forms, adjoint, by_power @ every, by_power))
+        curvature = _curvature(owners, point, rate)
+        # By each functional, of the barriers.
+        ratios = duals / slacks
+        barrier = np.zeros(n)
+        for i in range(n_lit):
+            barrier[n_forms + i] = ratios[2 * i] + ratios[2 * i + 1]
+        barrier[n_forms + n_lit:] = ratios[2 * n_lit:]
         system = gram.copy()
-        system[:, :n] = gram[:, :n] @ omega
+        system[:, :n_forms] = np.ascontiguousarray(gram[:, :n_forms]) @ curvature
+        for i in range(len(gram)):
+            for j in range(n_forms, n):
+                system[i, j] *= barrier[j]
         for i in range(n):
             system[i, i] += 1.0
+        pivots = lu_factor(system)
         by_level = np.zeros((n, n_levels))
-        curvature = np.zeros(n_levels)
+        of_levels = np.zeros(n_levels)
         for i in range(n_lit):
-            low, high = duals[2 * i] / slacks[2 * i], duals[2 * i + 1] / slacks[2 * i + 1]
+            low, high = ratios[2 * i], ratios[2 * i + 1]
             by_level[n_forms + i, task.owners[i]] = low + task.ratio * high
-            curvature[task.owners[i]] += low + task.ratio ** 2 * high
+            of_levels[task.owners[i]] += low + task.ratio ** 2 * high
+        known_part = np.ascontiguousarray(gram[:, :n])
 
         back = covariance @ residual @ inverse
         straight = -covariance - back
         right = np.zeros((len(values), 1 + n_levels))
-        right[:, 1:] = gram[:, :n] @ by_level
+        right[:, 1:] = known_part @ by_level
         target = np.zeros_like(slacks)
         second = np.zeros_like(covariance)
         change, dual_change = covariance, dual
@@ -658,8 +752,10 @@ def solve(task: Task, gap: float) -> Answer:
         for corrector in range(2):
             if corrector:
                 # The predictor: how far it would get.
-                length = _room(covariance, change, min(1.0, _reach(slacks, moves)))
-                dual_length = _room(dual, dual_change, min(1.0, _reach(duals, dual_moves)))
+                length = _room(
+                    covariance, change, min(1.0, _reach(slacks, moves)), ROUGHLY)
+                dual_length = _room(
+                    dual, dual_change, min(1.0, _reach(duals, dual_moves)), ROUGHLY)
                 promised = (np.sum((np.conj(covariance + length * change)
                                     * (dual + dual_length * dual_change)).real)
                             + np.sum((slacks + length * moves)
@@ -669,10 +765,9 @@ def solve(task: Task, gap: float) -> Answer:
                 second = change @ dual_change @ inverse
                 target = goal - moves * dual_moves
                 straight = goal * inverse - covariance - back - second
-            wanted = _measured(task, forms, adjoint @ straight @ every, straight)
+            wanted = _measured(task, forms, adjoint, straight @ every, straight)
             # Part of the factors that is known beforehand.
             known = np.zeros(n)
-            ratios = duals / slacks
             short = target / slacks - duals
             for i in range(n_lit):
                 known[n_forms + i] = (
@@ -682,15 +777,15 @@ def solve(task: Task, gap: float) -> Answer:
                 at = 2 * n_lit + u
                 known[n_forms + n_lit + u] = ratios[at] * wrong[at] - short[at]
             known[n - 1] = short[-1] - ratios[-1] * wrong[-1]
-            right[:, 0] = wanted - gram[:, :n] @ known
+            right[:, 0] = wanted - known_part @ known
             right[n:, 0] += values[n:]
-            solved = np.linalg.solve(system, right)
+            solved = lu_solve(system, pivots, right)
             level_moves = np.zeros(n_levels)
             if n_levels:
                 border = np.zeros((n_levels, n_levels))
                 aside = np.zeros(n_levels)
                 for t in range(n_levels):
-                    border[t, t] = curvature[t]
+                    border[t, t] = of_levels[t]
                     for i in range(n_lit):
                         if task.owners[i] != t:
                             continue
@@ -707,7 +802,9 @@ def solve(task: Task, gap: float) -> Answer:
             for t in range(n_levels):
                 final += level_moves[t] * solved[:, 1 + t]
             factors[:] = final
-            factors[:n] = omega @ final[:n] + known - by_level @ level_moves
+            factors[:n_forms] = curvature @ final[:n_forms]
+            factors[n_forms:n] = barrier[n_forms:] * final[n_forms:n]
+            factors[:n] += known - by_level @ level_moves
             dual_change = residual + _assembled(task, forms, factors)
             change = -covariance - covariance @ dual_change @ inverse
             if corrector:
@@ -724,8 +821,9 @@ def solve(task: Task, gap: float) -> Answer:
             moves[-1] -= final[n - 1]
             dual_moves = short - ratios * moves
         # The gradient is not linear: one length for both.
-        length = _room(covariance, change, min(_reach(slacks, moves), _reach(duals, dual_moves)))
-        length = min(1.0, DAMPING * _room(dual, dual_change, length))
+        length = _room(covariance, change, min(_reach(slacks, moves), _reach(duals, dual_moves)),
+                       EXACTLY)
+        length = min(1.0, DAMPING * _room(dual, dual_change, length, EXACTLY))
         if not length > SHORTEST:
             break
         covariance = covariance + length * change
@@ -734,7 +832,8 @@ def solve(task: Task, gap: float) -> Answer:
         duals = duals + length * dual_moves
         levels = levels + length * level_moves
         beside = beside + length * factors[n:]
-        seen = adjoint @ covariance @ every
+        half = covariance @ every
+        seen = adjoint @ half
         point = evaluated(task, seen)
     scale = point.value / (unit / point.value)
     lower, upper = np.empty(n_lit), np.empty(n_lit)
@@ -802,22 +901,49 @@ def _balance(task: Task, lower: Real, upper: Real) -> None:
 
 
 @compiled_step
-def _inverse(cost: Complex, channels: Complex, lift: Real, level: float,
-            mu: Real) -> tuple[Complex, bool]:
-    """B^-1 for B = level I - C + sum_k mu_k g_k g_k^H, and whether all matrices are positive."""
+def _root(cost: Complex, channels: Complex, lift: Real, level: float,
+          mu: Real) -> tuple[Complex, bool]:
+    """
+    Lower root of B = level I - C + sum_k mu_k g_k g_k^H.
+
+    Returns
+    -------
+    ndarray, shape (d, d)
+        L with L L^H = B in its lower triangle.
+    bool
+        Whether that and (1 + 1 / Gamma_u) mu_u g_u^H B^-1 g_u < 1 for every user u hold: no
+        matrix has an eigenvalue above the level.
+
+    """
     d = len(cost)
     low = (channels * mu) @ np.conj(channels.T) - cost
     for i in range(d):
         low[i, i] += level
     if not cholesky(low) > 0.0:
         return low, False
-    root = triangular_inverse(low)
-    inverse = np.conj(root.T) @ root
+    seen = np.empty(d, dtype=np.complex128)
     for u in range(len(mu)):
-        g = np.ascontiguousarray(channels[:, u])
-        if not lift[u] * mu[u] * np.sum(np.conj(g) * (inverse @ g)).real < 1.0:
-            return inverse, False
-    return inverse, True
+        size = 0.0
+        for i in range(d):
+            total = channels[i, u]
+            for j in range(i):
+                total -= low[i, j] * seen[j]
+            seen[i] = total / low[i, i].real
+            size += seen[i].real ** 2 + seen[i].imag ** 2
+        if not lift[u] * mu[u] * size < 1.0:
+            return low, False
+    return low, True
+
+
+@compiled_step
+def _inverse(cost: Complex, channels: Complex, lift: Real, level: float,
+             mu: Real) -> tuple[Complex, bool]:
+    """B^-1 of `_root`, if that is one."""
+    low, inside = _root(cost, channels, lift, level, mu)
+    if not inside:
+        return low, False
+    root = triangular_inverse(low)
+    return np.conj(root.T) @ root, True
 
 
 @compiled_step
@@ -843,7 +969,6 @@ def _least_ceiling(cost: Complex, channels: Complex, noise: Real,
         g = np.ascontiguousarray(channels[:, u])
         mu[u] = 0.5 / (lift[u] * np.sum(np.conj(g) * (inverse @ g)).real)
     inverse, _ = _inverse(cost, channels, lift, level, mu)
-    total = np.zeros((d, d), dtype=np.complex128)
     rate = 0.0
     gradient, hessian = np.empty(n + 1), np.empty((n + 1, n + 1))
     while True:
@@ -851,22 +976,16 @@ def _least_ceiling(cost: Complex, channels: Complex, noise: Real,
             seen = inverse @ channels
             inner = np.conj(channels.T) @ seen
             squares = np.conj(seen.T) @ seen
+            cubes = np.conj(seen.T) @ (inverse @ seen)
             gradient[:] = 0.0
             hessian[:] = 0.0
-            total[:] = blocks * inverse
-            size = np.sum(np.abs(inverse) ** 2)
-            for u in range(blocks):
-                gradient[0] -= np.trace(inverse).real
-                hessian[0, 0] += size
-                if not n:
-                    continue
+            gradient[0] = -blocks * np.trace(inverse).real
+            hessian[0, 0] = blocks * np.sum(inverse.real ** 2 + inverse.imag ** 2)
+            for u in range(n):
                 weight = lift[u] * mu[u] / (1.0 - lift[u] * mu[u] * inner[u, u].real)
-                b = np.ascontiguousarray(seen[:, u])
-                total += weight * np.outer(b, np.conj(b))
                 length = squares[u, u].real
                 gradient[0] -= weight * length
-                hessian[0, 0] += (2.0 * weight * np.sum(np.conj(b) * (inverse @ b)).real
-                                  + (weight * length) ** 2)
+                hessian[0, 0] += 2.0 * weight * cubes[u, u].real + (weight * length) ** 2
                 for k in range(n):
                     factor = 1.0 - lift[u] if k == u else 1.0
                     gradient[1 + k] -= factor * (
@@ -905,6 +1024,13 @@ def _least_ceiling(cost: Complex, channels: Complex, noise: Real,
         rate /= BARRIER_FALL
         if not rate < 1e30:
             break
+    total = blocks * inverse
+    seen = inverse @ channels
+    for u in range(n):
+        g = np.ascontiguousarray(channels[:, u])
+        b = np.ascontiguousarray(seen[:, u])
+        reach = lift[u] * mu[u] * np.sum(np.conj(g) * b).real
+        total += lift[u] * mu[u] / (1.0 - reach) * np.outer(b, np.conj(b))
     return level, mu, total / np.trace(total).real
 
 
@@ -989,7 +1115,219 @@ def certified(task: Task, channels: Complex, noise: Real, sinr: Real,
     wanted = np.sum(task.selection * evidence.weights) ** 2
     for raised in RAISES:
         level = evidence.ceiling * (1.0 + raised)
-        _, inside = _inverse(cost, channels, lift, level, mu)
+        _, inside = _root(cost, channels, lift, level, mu)
         if inside:
             return wanted / (level - np.sum(mu * noise))
     return 0.0
+
+
+class Forced(NamedTuple):
+    """
+    Zero-forcing beams and a bound on all beams.
+
+    Attributes
+    ----------
+    communication : ndarray, shape (d, U)
+    sensing : ndarray, shape (d, r)
+        In the coordinates of the task; they use the whole budget.
+    value : float
+        Objective of the beams.
+    unevenness : float
+        Largest over smallest illumination of the sections of a target.
+    lowest : float
+        What zero forcing reaches, before anything is left out to make beams of it.
+    bound : float
+        On the objective of any beams.
+    gap : float
+        Relative, of zero forcing itself; infinite where there are no beams.
+    iterations : int
+    dimension : int
+        Of the space that beams were looked for in.
+
+    """
+
+    communication: Complex
+    sensing: Complex
+    value: float
+    unevenness: float
+    lowest: float
+    bound: float
+    gap: float
+    iterations: int
+    dimension: int
+
+
+@compiled_step
+def forced_beams(task: Task, basis: Complex, channels: Complex, noise: Real, sinr: Real,
+                 gap: float, share: float, data_only: bool) -> Forced:
+    """
+    Beams that no other user hears, with the least objective.
+
+    Parameters
+    ----------
+    task : Task
+        Its columns in the coordinates of the channels.
+    basis : ndarray, shape (d, d')
+        Orthonormal; where beams are looked for. Its first columns are the users' directions.
+    channels : ndarray, shape (d, U)
+        Zero but for the first U rows.
+    noise, sinr : ndarray, shape (U,)
+    gap : float
+        Relative gap to aim for within zero forcing.
+    share : float
+        Part of it that is left to the solver.
+    data_only : bool
+        Beams without data are left out.
+
+    Returns
+    -------
+    Forced
+        The bound is for all of the coordinates.
+
+    """
+    d, n_users = basis.shape[1], channels.shape[1]
+    nothing = np.zeros((len(basis), 0), dtype=np.complex128)
+    none = Forced(nothing, nothing, np.inf, np.inf, np.inf, 0.0, np.inf, 0, d)
+    frame = np.eye(d, dtype=np.complex128)
+    down = np.ascontiguousarray(np.conj(basis.T))
+    narrow = down @ channels
+    least: Real = np.zeros(0)
+    if n_users:
+        if n_users > d or not np.linalg.cond(narrow[:n_users]) < MAX_CONDITION:
+            return none
+        served, least = served_beams(narrow, sinr, noise)
+        frame[:, :n_users] = served
+        if np.sum(least) >= 1.0:
+            return none
+    adjoint = np.ascontiguousarray(np.conj(frame.T))
+    columns = down @ task.columns
+    spare = min(COVERAGE_SHARE * gap, ROOM_SHARE * (1.0 - 1.0 / task.ratio))
+    answer = solve(Task(
+        adjoint @ columns, task.pairs, task.places, task.forms, task.n_forms, task.spans,
+        task.chosen, task.selection, adjoint @ frame, least * (1.0 + MARGIN), task.lit,
+        task.gains, task.owners, task.ratio * (1.0 - spare)), share * gap, UNMET_SHARE * spare)
+    if not answer.gap <= gap:
+        return none
+
+    beams = _beams_of(answer.covariance, n_users, np.inf if data_only else
+                      NEGLIGIBLE_SENSING * gap)
+    beams = frame @ beams
+    beams /= np.sqrt(np.sum(np.abs(beams) ** 2))
+    received = np.ascontiguousarray(np.conj(columns.T)) @ beams
+    value = evaluated(task, received @ np.conj(received.T)).value
+
+    known = Task(
+        columns, task.pairs, task.places, task.forms, task.n_forms, task.spans, task.chosen,
+        task.selection, task.metric, task.least, task.lit, task.gains, task.owners, task.ratio)
+    evidence = tighten(known, narrow, noise, sinr, Answer(
+        frame @ answer.covariance @ adjoint, answer.weights, answer.lower, answer.upper,
+        answer.objective, answer.gap, answer.iterations), LOOSE)
+    bound = certified(task, channels, noise, sinr, evidence)
+    beams = basis @ beams
+    return Forced(
+        beams[:, :n_users].copy(), beams[:, n_users:].copy(), value, _unevenness(task, received),
+        answer.objective, bound, answer.gap, answer.iterations, d)
+
+
+@compiled_step
+def _unevenness(task: Task, received: Complex) -> float:
+    """Largest over smallest illumination of the sections of a target, of what columns receive."""
+    out = 1.0
+    lowest, highest = np.inf, 0.0
+    for i in range(len(task.lit)):
+        if i and task.owners[i] != task.owners[i - 1]:
+            lowest, highest = np.inf, 0.0
+        power = 0.0
+        for j in range(received.shape[1]):
+            entry = received[task.lit[i], j]
+            power += entry.real ** 2 + entry.imag ** 2
+        lowest, highest = min(lowest, power), max(highest, power)
+        out = max(out, highest / lowest)
+    return out
+
+
+@compiled_step
+def _beams_of(covariance: Complex, n_users: int, negligible: float) -> Complex:
+    """
+    Beams of the solver's M, in its coordinates, shape (m, U + r).
+
+    With M = [[diag(p), X], [X^H, Y]] the users' are [diag(p)^1/2, X^H diag(p)^-1/2]; what is left
+    of Y reaches no user, and is left out where it is negligible.
+    """
+    m = len(covariance)
+    communication = np.zeros((m, n_users), dtype=np.complex128)
+    for u in range(n_users):
+        root = np.sqrt(covariance[u, u].real)
+        communication[u, u] = root
+        for i in range(n_users, m):
+            communication[i, u] = covariance[i, u] / root
+    if negligible == np.inf:
+        return communication
+    free = np.ascontiguousarray(communication[n_users:])
+    values, vectors = np.linalg.eigh(
+        np.ascontiguousarray(covariance[n_users:, n_users:]) - free @ np.conj(free.T))
+    kept = np.sum(values > negligible)
+    out = np.zeros((m, n_users + kept), dtype=np.complex128)
+    out[:, :n_users] = communication
+    for i in range(kept):
+        # The strongest first.
+        at = len(values) - 1 - i
+        out[n_users:, n_users + i] = vectors[:, at] * np.sqrt(values[at])
+    return out
+
+
+@compiled_step
+def section_pairs(blocks: Complex, combine: Real) -> tuple[Complex, Indices]:
+    """
+    What sections tell of recombined parameters.
+
+    Parameters
+    ----------
+    blocks : ndarray, shape (K, n, r, c)
+        Selectors of the sections.
+    combine : ndarray, shape (n, m)
+        Columns: the recombined parameters.
+
+    Returns
+    -------
+    ndarray, shape (K, l, l, r, r)
+        Hermitian H_ab, as in `Task`, for the l parameters at most that a section tells of.
+    ndarray, shape (K, l)
+        Which those are, in rising order; -1 where there are no more.
+
+    """
+    n_sections, n, r, c = blocks.shape
+    m = combine.shape[1]
+    tells = np.zeros((n_sections, n), dtype=np.bool_)
+    told = np.zeros((n_sections, m), dtype=np.bool_)
+    n_local = 0
+    for s in range(n_sections):
+        for a in range(n):
+            tells[s, a] = np.any(blocks[s, a] != 0.0)
+            if tells[s, a]:
+                told[s] |= combine[a] != 0.0
+        n_local = max(n_local, np.sum(told[s]))
+    places = -np.ones((n_sections, n_local), dtype=np.int64)
+    out = np.zeros((n_sections, n_local, n_local, r, r), dtype=np.complex128)
+    own = np.empty((n_local, r, c), dtype=np.complex128)
+    for s in range(n_sections):
+        own[:] = 0.0
+        count = 0
+        for b in range(m):
+            if not told[s, b]:
+                continue
+            for a in range(n):
+                if tells[s, a] and combine[a, b] != 0.0:
+                    _add(own[count], combine[a, b], blocks[s, a])
+            places[s, count] = b
+            count += 1
+        for a in range(count):
+            for b in range(count):
+                for i in range(r):
+                    for j in range(r):
+                        total = 0.0j
+                        for k in range(c):
+                            total += (own[a, i, k] * np.conj(own[b, j, k])
+                                      + own[b, i, k] * np.conj(own[a, j, k]))
+                        out[s, a, b, i, j] = 0.5 * total
+    return out, places
