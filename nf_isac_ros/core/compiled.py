@@ -38,7 +38,7 @@ def compiled_within(function: Function) -> Function:
     Numba optimises a function once more in each that calls it; what is large is better compiled
     but once.
     """
-    return njit(error_model='numpy', nogil=True, inline='always')(function)
+    return _compiled(function, error_model='numpy', nogil=True, inline='always')
 
 
 def compiled_loop(function: Function) -> Function:

@@ -31,6 +31,7 @@ from nf_isac_ros.core.scene import (
 )
 from nf_isac_ros.core.solution import Quality, Solution
 from nf_isac_ros.core.solvers import interior_point
+from nf_isac_ros.core.starting_point import even_covariance
 
 # Arrays up to this size publish a full-rank isotropic covariance; larger ones only the part of it
 # that reaches targets and users (the beams would be N x N).
@@ -63,8 +64,8 @@ WORTHWHILE = 0.5
 # Cycles that this is judged by, all of which must say so, ended or cut short: a design that begins
 # where the scene before ended may need one iteration where its first one had to be cut short. It
 # is tried again after so many cycles, in two of them, the second of which goes on from where the
-# first was cut short; and after twice as many each time that it was in vain: what it takes to begin
-# at all is more than such a budget.
+# first was cut short; and after twice as many each time that it was in vain: what it takes to
+# begin at all is more than such a budget.
 RECENT = 3
 TRIES = 2
 RETRY_AFTER = 10
@@ -147,7 +148,7 @@ def warm_up_fallbacks() -> None:
 def _warm_up_repairs() -> None:
     """What is called by itself only where a design misses an SINR, or none can meet them."""
     problem = build_problem(_small_scene())
-    covariance = np.eye(problem.dimension) / problem.dimension
+    covariance = even_covariance(problem)
     received = problem.user_channels.conj().T @ covariance @ problem.user_channels
     repair(problem, split(
         problem, covariance, user_shares(problem, covariance, received[np.newaxis])))

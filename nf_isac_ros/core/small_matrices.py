@@ -23,7 +23,7 @@ ROUNDING = 1e-17
 
 
 @compiled
-def dagger(matrix: Complex) -> Complex:
+def dagger(matrix: Complex | Real) -> Complex:
     """Conjugate transpose, contiguous."""
     n, m = matrix.shape
     out = np.empty((m, n), dtype=np.complex128)
@@ -34,7 +34,7 @@ def dagger(matrix: Complex) -> Complex:
 
 
 @compiled
-def hermitian(matrix: Complex) -> Complex:
+def hermitian(matrix: Complex | Real) -> Complex:
     """Hermitian part."""
     n = matrix.shape[0]
     out = np.empty((n, n), dtype=np.complex128)

@@ -131,11 +131,8 @@ def _extremes(values, step):
     for i in range(n):
         for j in range(n):
             scaled[i, j] = step[i, j] * (roots[i] * roots[j])
-    if n <= ROTATED:
-        found = eigh(scaled)[0]
-        return np.min(found), np.max(found)
-    found = np.linalg.eigvalsh(scaled)
-    return found[0], found[-1]
+    found = eigh(scaled)[0] if n <= ROTATED else np.linalg.eigvalsh(scaled)
+    return np.min(found), np.max(found)
 
 
 @compiled_step

@@ -54,9 +54,8 @@ def _blocks(problem: Problem) -> NDArray[np.int64]:
     """Where the diagonal blocks of the Fisher matrix begin and end; as in `Form`."""
     fisher = problem.fisher
     if not isinstance(fisher, BlockMap):
-        ends = np.zeros((2, 3), dtype=np.int64)
-        ends[1] = (*problem.selection.shape, fisher.responses.shape[2])
-        return ends
+        end = (*problem.selection.shape, fisher.responses.shape[2])
+        return np.array(((0, 0, 0), end), dtype=np.int64)
     blocks = fisher.blocks
     ends = np.cumsum([(0, 0)] + [
         (block.n_parameters, block.patterns.shape[2]) for block in blocks], axis=0)
