@@ -58,8 +58,10 @@ def full(tmp_path_factory):
     if not data.HAS_MESSAGES:
         pytest.skip('nf_isac_msgs is not built and sourced')
     folder = tmp_path_factory.mktemp('full')
-    code, out = run(folder, data.full_bag(folder), options=(
-        '--sweep', 'design=crb-min,sinr-max', '--sweep', 'power_w=0.5,2'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('nf_isac_ros.replay.pictures.DPI', 60)
+        code, out = run(folder, data.full_bag(folder), options=(
+            '--sweep', 'design=crb-min,sinr-max', '--sweep', 'power_w=0.5,2'))
     assert code == 0
     return out
 

@@ -302,7 +302,8 @@ def test_fifty_thousand_cycles_still_scroll(page):
     assert page.errors() == []
 
 
-def test_pictures_are_drawn_of_every_figure(long_page, tmp_path):
+def test_pictures_are_drawn_of_every_figure(long_page, tmp_path, monkeypatch):
+    monkeypatch.setattr('nf_isac_ros.replay.pictures.DPI', 60)
     names = write_pictures(long_page.figures, long_page.charts, tmp_path)
     keys = {panel.key for panel in long_page.figures.panels if panel.lines}
     assert {f'{key}.png' for key in keys} | {'states.png', 'map.png', 'beams_1.png'} <= set(names)
