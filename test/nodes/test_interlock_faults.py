@@ -146,6 +146,12 @@ class World:
         (status,) = self.status.wait(lambda m: m.muted and m.mute_reason == reason)
         return status
 
+    def off(self):
+        """Wait for the end of the lease, since `on_air`."""
+        (status,) = self.status.wait(lambda m: m.muted)
+        assert status.mute_reason in ('lease-over', 'designer-lost')
+        return status
+
     def check_leases(self):
         """Nothing that was ever told was on the air past its lease, or outside of caps."""
         for status in list(self.status.messages):
@@ -202,11 +208,13 @@ def test_boots_muted_and_is_armed_by_a_service(world):
 def test_beamformer_killed_and_started_again(world):
     world.on_air()
     world.signal('beamformer', signal.SIGKILL)
-    off = world.muted('lease-over')
-    assert seconds(off.header.stamp) - seconds(off.valid_until) < LATENESS + STATUS_PERIOD
-    world.muted('designer-lost')
-    world.start('beamformer')
-    world.activate('beamformer')
+    try:
+        off = world.off()
+        assert seconds(off.header.stamp) - seconds(off.valid_until) < LATENESS + STATUS_PERIOD
+        world.muted('designer-lost')
+    finally:
+        world.start('beamformer')
+        world.activate('beamformer')
     status = world.on_air()
     assert status.restarts == 1, 'its sequence began anew, which is no fault'
 
@@ -215,7 +223,7 @@ def test_beamformer_stopped_and_continued(world):
     world.on_air()
     world.signal('beamformer', signal.SIGSTOP)
     try:
-        off = world.muted('lease-over')
+        off = world.off()
         assert seconds(off.header.stamp) - seconds(off.valid_until) < LATENESS + STATUS_PERIOD
         world.muted('designer-lost')
     finally:
