@@ -306,7 +306,8 @@ def test_nodes_that_die_are_named_started_again_and_fail_the_demo(tmp_path, list
     summary = summary_of(out)
     assert {death['node'] for death in summary['nodes_died']} == {'markers', 'radio_driver'}
     for death in summary['nodes_died']:
-        assert (death['signal'], death['exit_code']) == ('SIGKILL', None)
+        # One that has just been started again may not be far enough to end cleanly.
+        assert death['signal'] == 'SIGKILL' or 'when asked to stop' in death['cause']
         assert math.isfinite(death['time_s'])
     assert summary['nodes_restarted'] == {'markers': 1, 'radio_driver': 1}
     assert summary['designs'] > 0

@@ -135,8 +135,11 @@ class World:
         os.kill(self.processes[name].process.pid, number)
 
     def on_air(self):
-        """Wait for beams on the air from now on."""
+        """Wait for beams on the air from now on; a test that is run by itself has to arm."""
         self.status.clear()
+        if self.status.wait()[0].state == RadioStatus.STATE_DISARMED:
+            self.arm()
+            self.status.clear()
         (status,) = self.status.wait(lambda m: m.state == RadioStatus.STATE_TRANSMITTING)
         assert (status.muted, status.mute_reason, list(status.faults)) == (False, '', [])
         return status

@@ -256,10 +256,12 @@ def test_excess_of_a_cap_is_turned_down_told_and_latches_when_it_repeats(graph, 
     # 1 / 64 W an element.
     radio = limited(graph, probe, tmp_path, {'element_power_w': 0.01}, excess_count=3)
     designs = probe.publisher(DesignStatus, 'status')
-    radio.tell_truth()
-    designs.publish(DesignStatus(sequence=1, users=[
-        UserStatus(id='u1', required_sinr_db=10.0, sinr_db=12.0)]))
-    time.sleep(0.1)
+    # Several times: a publisher may see a subscriber before it is seen.
+    for _ in range(5):
+        radio.tell_truth()
+        designs.publish(DesignStatus(sequence=1, users=[
+            UserStatus(id='u1', required_sinr_db=10.0, sinr_db=12.0)]))
+        time.sleep(0.1)
     radio.send(1)
     (status,) = radio.status.wait(lambda m: m.applied == 1 and not np.isnan(m.users[0].sinr_db))
     assert status.scale == pytest.approx(0.64, rel=1e-4)
