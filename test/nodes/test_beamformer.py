@@ -480,7 +480,7 @@ def test_deactivation_stops_publishing_and_activation_starts_anew(tracker):
     tracker.follow({'t1': T1}, {'u1': U1})
     tracker.beams.wait(count=5)
     assert tracker.probe.change_state(NODE, 'deactivate')
-    time.sleep(0.1)
+    time.sleep(0.5)   # what was on its way arrives
     count = len(tracker.beams.messages), len(tracker.status.messages)
     time.sleep(0.4)
     assert (len(tracker.beams.messages), len(tracker.status.messages)) == count
