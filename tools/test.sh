@@ -44,7 +44,7 @@ else
     running=(test/{nodes,demo,launch,radio,watch,bench})
     computing=("${running[@]/#/--ignore=}" -p no:cacheprovider)
     log="$(mktemp)"
-    trap 'kill -INT "$computing_pid" 2>/dev/null; rm -f "$log"' EXIT
+    trap '{ kill -INT "$computing_pid"; } 2>/dev/null || true; rm -f "$log"' EXIT
     setsid bash -c '{ echo 15 >/proc/self/autogroup; } 2>/dev/null || true; exec nice -n 15 "$@"' \
         computing python -m pytest -ra "${computing[@]}" >"$log" 2>&1 &
     computing_pid=$!
