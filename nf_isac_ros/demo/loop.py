@@ -24,6 +24,7 @@ from nf_isac_ros.core.localisation.loop import (
     LoopUser,
     run_loop,
 )
+from nf_isac_ros.core.tracking import TrackingSettings
 from nf_isac_ros.demo.runlog import TARGET, USER, PathPoint, RunLog
 from nf_isac_ros.files.deployment import Deployment
 
@@ -33,9 +34,9 @@ Vector = NDArray[np.float64]
 COMPARED = ('isotropic', 'max-min-illumination', 'zero-forcing')
 # So much of the run is gone through once more with each design [s].
 COMPARED_DURATION = 6.0
-# A target counts as lost from so long after it was seen [s]; up to this age a track counts as
-# fresh (`tracking.predict_s`).
-LOST_AFTER = 0.25
+# A target counts as lost from so long after it was seen [s]: tracks count as fresh up to this age
+# where a deployment does not say otherwise.
+LOST_AFTER = TrackingSettings().predict
 # A loop holds a target that is lost for no larger share of the window, and whose echoes are no
 # further off than so many times the bound, both root mean square.
 MOST_LOST = 0.1

@@ -197,9 +197,7 @@ def locate_with_fit(
             continue
         ratios, thresholds = fit.ratios, []
         # Where the search may lead: as far as the track is uncertain, and its echo is similar.
-        astray = [k for k, target in enumerate(left)
-                  if _distance(target, start.metric(k), fit.positions[k]) > GATE ** 2]
-        ratios[astray] = 0.0
+        ratios[[k for k in range(len(left)) if _is_astray(left, start, fit, k)]] = 0.0
         for k, target in enumerate(left):
             thresholds.append(detection_threshold(
                 false_alarms, np.maximum(2 * GATE * _spread(target, fit.metric(k))[0], _CELL)))
@@ -253,6 +251,12 @@ def _distance(target: ExpectedTarget, metric: Real, position: Real) -> float:
         np.eye(size) + target.covariance @ metric, off))
 
 
+def _is_astray(expected: Sequence[ExpectedTarget], start: Hypothesis, fit: Hypothesis,
+               k: int) -> bool:
+    """Whether a target was found outside of its gate."""
+    return _distance(expected[k], start.metric(k), fit.positions[k]) > GATE ** 2
+
+
 def _fit(likelihood: Likelihood, expected: Sequence[ExpectedTarget]
          ) -> tuple[Hypothesis, Hypothesis]:
     """At the tracks; and the best joint fit, from there and from where a search leads."""
@@ -285,9 +289,8 @@ def _doubtful(likelihood: Likelihood, expected: Sequence[ExpectedTarget], start:
     if excess > max(_NOISE_LEFT * deviation, _SHARE_LEFT * float(ratios.min())):
         return list(range(len(expected)))
     # An echo that is weaker than what noise alone may leave would not be missed.
-    return [k for k, target in enumerate(expected)
-            if ratios[k] < 2 * _NOISE_LEFT * deviation
-            or _distance(target, start.metric(k), fit.positions[k]) > GATE ** 2]
+    return [k for k in range(len(expected))
+            if ratios[k] < 2 * _NOISE_LEFT * deviation or _is_astray(expected, start, fit, k)]
 
 
 def _gate_points(centre: Real, spread: Real, axes: Real) -> Real:

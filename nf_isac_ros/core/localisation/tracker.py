@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.core.exceptions import RejectedError
 from nf_isac_ros.core.localisation.localiser import EchoState, ExpectedTarget
 
 Real = NDArray[np.float64]
@@ -29,22 +29,8 @@ Real = NDArray[np.float64]
 MAX_TRACKS = 64
 
 
-class TrackerError(NfIsacError, ValueError):
-    """
-    Estimates that cannot be used, or settings that cannot be.
-
-    Parameters
-    ----------
-    message : str
-        Names the value and what is allowed.
-    reason : str
-        How diagnostics count it.
-
-    """
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+class TrackerError(RejectedError):
+    """Estimates that cannot be used, or settings that cannot be."""
 
 
 @dataclass(frozen=True)
