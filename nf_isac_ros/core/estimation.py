@@ -571,9 +571,7 @@ def marginal_bounds(scene: Scene, target: ExtendedTarget, weights: Complex,
     paths = _paths(scene, target, sections, _amplitude(scene, target, sections))
     noise = scene.radio.sensing_noise
     seen = whiten(noise, paths.seen)
-    turns = -4j * pi / SPEED_OF_LIGHT * echo.offset
-    wave = np.exp(np.outer(paths.distance, turns))
-    lit = (paths.sent @ echo.sent) * wave
+    lit, lit_slope = _lit(paths, echo)
     n_sections = len(sections)
 
     def columns(receive: Complex, transmit: Complex) -> Complex:
@@ -581,10 +579,8 @@ def marginal_bounds(scene: Scene, target: ExtendedTarget, weights: Complex,
 
     whole = columns(seen, lit)
     by_coordinate = [
-        columns(whiten(noise, seen_slope), lit)
-        + columns(seen, (sent_slope @ echo.sent) * wave + (distance[:, None] * turns) * lit)
-        for seen_slope, sent_slope, distance in zip(
-            paths.seen_slope, paths.sent_slope, paths.distance_slope, strict=True)]
+        columns(whiten(noise, slope), lit) + columns(seen, change)
+        for slope, change in zip(paths.seen_slope, lit_slope, strict=True)]
     changes = [sum((by * paths.moves[:, q, i] for q, by in enumerate(by_coordinate)),
                    start=np.zeros_like(whole)) for i in range(3)] + [whole]
     inner = np.linalg.inv(np.eye(n_sections) + whole.conj().T @ whole)
@@ -597,6 +593,15 @@ def marginal_bounds(scene: Scene, target: ExtendedTarget, weights: Complex,
     if deviation is not None:
         information[:3, :3] += np.diag(1.0 / np.asarray(deviation, dtype=float) ** 2)
     return np.diag(singular_inverse(information))[:3]
+
+
+def _lit(paths: _Paths, echo: Echo) -> tuple[Complex, Complex]:
+    """What the sections receive of an echo's signal, (K, L), and derivatives, (q, K, L)."""
+    turns = -4j * pi / SPEED_OF_LIGHT * echo.offset
+    wave = np.exp(np.outer(paths.distance, turns))
+    lit = (paths.sent @ echo.sent) * wave
+    return lit, (paths.sent_slope @ echo.sent) * wave + (
+        paths.distance_slope[:, :, None] * turns) * lit
 
 
 def _units(scene: Scene, target: ExtendedTarget, echo: Echo) -> Real:
@@ -725,11 +730,7 @@ class _Likelihood:
         noise, scale = self._scene.radio.sensing_noise, np.exp(gain)
         seen = scale * whiten(noise, paths.seen)
         seen_slope = scale * np.stack([whiten(noise, slope) for slope in paths.seen_slope])
-        turns = -4j * pi / SPEED_OF_LIGHT * self._echo.offset
-        wave = np.exp(np.outer(paths.distance, turns))
-        lit = (paths.sent @ self._echo.sent) * wave
-        lit_slope = (paths.sent_slope @ self._echo.sent) * wave + (
-            paths.distance_slope[:, :, None] * turns) * lit
+        lit, lit_slope = _lit(paths, self._echo)
         received = seen.conj().T @ self._white
         gram = (seen.conj().T @ seen) * (lit.conj() @ lit.T)
         filtered = np.einsum('kl,kl->k', lit.conj(), received)
