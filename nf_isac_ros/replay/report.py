@@ -43,6 +43,7 @@ from nf_isac_ros.replay.table import (
     bodies_of,
 )
 from nf_isac_ros.replay.timeaxis import TimeAxis, duration
+from nf_isac_ros.replay.whatif import PREFIX
 
 if TYPE_CHECKING:
     from nf_isac_ros.replay.session import BagResult
@@ -80,7 +81,7 @@ def write_report(folder: Folder, deployment: Deployment, results: Sequence[BagRe
     """
     cycles = Columns(folder.path / 'cycles.parquet')
     figures = collect(cycles, deployment, results, incidents, summary)
-    swept = [name for name in comparison[0] if name.startswith('sweep_')] if comparison else []
+    swept = [name for name in comparison[0] if name.startswith(PREFIX)] if comparison else []
     charts = comparisons(comparison, swept)
     page = render(figures, charts, cycles, deployment, results, incidents, comparison, summary)
     path = folder.path / 'report.html'
@@ -403,7 +404,7 @@ _UNITS = {'db': 'dB', 'm': 'm', 'w': 'W', 'ms': 'ms', 'wavelengths': 'wavelength
 
 def _head(name: str) -> str:
     """Column of a comparison in words, its unit in brackets."""
-    words = name.removeprefix('sweep_').replace('target.', '').replace('user.', '').replace(
+    words = name.removeprefix(PREFIX).replace('target.', '').replace('user.', '').replace(
         '.', ' ')
     what, _, unit = words.rpartition('_')
     if unit in _UNITS:
