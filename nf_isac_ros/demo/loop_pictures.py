@@ -25,8 +25,12 @@ DESIGN_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00')
 STAGES = (('pose_to_cycle', 'pose to start of cycle', '#56B4E9'),
           ('cycle_to_publish', 'design, publish', '#0072B2'),
           ('publish_to_apply', 'publish to radio', '#E69F00'))
-# Errors are scattered over a decade: a line shows their root mean square over so long [s].
+# Errors are scattered over a decade: a line shows their root mean square over so long [s], or
+# over more in long runs, of which a picture has room for so many points.
 SMOOTHING = 0.5
+MOST_POINTS = 240
+# Dots of single echoes: below so many they can be told apart.
+MOST_DOTS = 1500
 
 
 def draw_loop(log: RunLog, errors: Sequence[TargetErrors], path: Path) -> None:
@@ -45,15 +49,18 @@ def draw_loop(log: RunLog, errors: Sequence[TargetErrors], path: Path) -> None:
     users = log.user_ids
     figure, panels = _panels([2.6] * len(errors) + [1.8] * bool(users))
     origin = min((row.track_times[0] for row in errors if len(row.track_times)), default=0.0)
+    width = max((_bin_width(row.track_times) for row in errors), default=SMOOTHING)
     for axes, row, colour in zip(panels, errors, _cycle(BODY_COLOURS[TARGET], len(errors)),
                                  strict=False):
-        axes.plot(row.echo_times - origin, 1e3 * row.echo_errors, '.', color=colour, alpha=0.6,
-                  markersize=5, markeredgewidth=0, label=f'{row.id}: error of an echo')
-        axes.plot(*_smooth(row.echo_times - origin, 1e3 * row.echo_errors), color=colour,
-                  linewidth=1.6, label=f'{row.id}: echoes, rms\nover {SMOOTHING:g} s')
-        axes.plot(*_smooth(row.track_times - origin, 1e3 * row.track_errors), color='black',
-                  linewidth=2.0, label=f'{row.id}: predicted track,\nrms')
-        axes.plot(*_smooth(row.echo_times - origin, 1e3 * row.root_crb), color='0.35',
+        if len(row.echo_times) <= MOST_DOTS:
+            axes.plot(row.echo_times - origin, 1e3 * row.echo_errors, '.', color=colour,
+                      alpha=0.6, markersize=5, markeredgewidth=0,
+                      label=f'{row.id}: error of an echo')
+        axes.plot(*_smooth(row.echo_times - origin, 1e3 * row.echo_errors, width), color=colour,
+                  linewidth=1.6, label=f'{row.id}: echoes, rms\nover {width:.2g} s')
+        axes.plot(*_smooth(row.track_times - origin, 1e3 * row.track_errors, width),
+                  color='black', linewidth=2.0, label=f'{row.id}: predicted track,\nrms')
+        axes.plot(*_smooth(row.echo_times - origin, 1e3 * row.root_crb, width), color='0.35',
                   linewidth=1.6, linestyle='--', label=f'{row.id}: root-CRB of\nthe beams')
         _log_scale(axes)
         axes.set_ylabel('position error [mm]', fontsize=12)
@@ -64,7 +71,7 @@ def draw_loop(log: RunLog, errors: Sequence[TargetErrors], path: Path) -> None:
             seen = np.array([(status.stamp - origin, user.sinr_db)
                              for status in log.in_window(log.radio) for user in status.users
                              if user.id == name and math.isfinite(user.sinr_db)]).reshape(-1, 2)
-            axes.plot(seen[:, 0], seen[:, 1], color=colour, linewidth=1.2, label=f'{name}: seen')
+            _draw_sinr(axes, seen[:, 0], seen[:, 1], name, colour)
             required = [user.required_db for design in log.designs for user in design.users
                         if user.id == name and math.isfinite(user.required_db)]
             if required:
@@ -74,6 +81,20 @@ def draw_loop(log: RunLog, errors: Sequence[TargetErrors], path: Path) -> None:
         _end_panel(axes)
     panels[-1].set_xlabel('time [s]', fontsize=12)
     figure.savefig(path)
+
+
+def _draw_sinr(axes: Axes, times: Vector, values: Vector, name: str, colour: str) -> None:
+    """Every value, or median and range of many."""
+    width = _bin_width(times)
+    if width <= SMOOTHING:
+        axes.plot(times, values, color=colour, linewidth=1.2, label=f'{name}: seen')
+        return
+    middles, inside = _binned(times, values, width)
+    low, middle, high = np.array([np.percentile(each, (1, 50, 99)) if len(each) else [math.nan] * 3
+                                  for each in inside]).T
+    axes.fill_between(middles, low, high, color=colour, alpha=0.3, linewidth=0)
+    axes.plot(middles, middle, color=colour, linewidth=1.6,
+              label=f'{name}: seen, median,\n1 % to 99 %')
 
 
 def draw_designs(records: Sequence[LoopRecord], path: Path) -> None:
@@ -96,10 +117,11 @@ def draw_designs(records: Sequence[LoopRecord], path: Path) -> None:
             target = record.targets[k]
             error = np.sqrt(np.nanmean(target.track_error ** 2)) if np.isfinite(
                 target.track_error).any() else math.nan
-            axes.plot(*_smooth(record.times, 1e3 * target.track_error), color=colour,
+            width = _bin_width(record.times)
+            axes.plot(*_smooth(record.times, 1e3 * target.track_error, width), color=colour,
                       linewidth=1.8, label=f'{record.design},\nrms {1e3 * error:.3g} mm')
-            axes.plot(*_smooth(record.times, 1e3 * target.root_crb), color=colour, linewidth=1.2,
-                      linestyle='--')
+            axes.plot(*_smooth(record.times, 1e3 * target.root_crb, width), color=colour,
+                      linewidth=1.2, linestyle='--')
         _log_scale(axes)
         axes.set_ylabel(f'{name}: error of the\ntrack [mm]', fontsize=12)
         _end_panel(axes)
@@ -137,19 +159,26 @@ def draw_latency_budget(log: RunLog, path: Path) -> None:
         order = np.argsort(rows['time'])
         times = rows['time'][order] - rows['time'].min()
         spent = [np.maximum(rows[stage][order], 0.0) for stage, _, _ in STAGES]
-        axes.stackplot(times, spent, step='post', colors=[colour for *_, colour in STAGES],
+        width = _bin_width(times)
+        drawn = (times, spent) if width <= SMOOTHING else _medians(times, spent, width)
+        axes.stackplot(*drawn, step='post', colors=[colour for *_, colour in STAGES],
                        linewidth=0, labels=[
                            f'{label},\nmedian {np.median(values):.3g} ms, '
                            f'99 % {np.percentile(values, 99):.3g} ms'
                            for (_, label, _), values in zip(STAGES, spent, strict=True)])
-        whole = np.sum(spent, axis=0)
+        whole = np.sum(drawn[1], axis=0)
+        if width > SMOOTHING:
+            axes.set_title(f'medians over {width:.2g} s', fontsize=12)
         # One late cycle must not press the others into a line.
         axes.set_ylim(0.0, max(1.6 * np.percentile(whole, 95), 1.05 * np.median(whole)))
     echoes = [(record.stamp - rows['time'].min(), 1e3 * (record.publish_stamp - record.stamp))
               for record in log.in_window(log.echoes)] if len(rows['time']) else []
     if echoes:
         moments, spent_there = np.array(echoes).T
-        axes.plot(moments, spent_there, color='#D55E00', linewidth=1.2,
+        width = _bin_width(moments)
+        at, (drawn_there,) = ((moments, [spent_there]) if width <= SMOOTHING
+                              else _medians(moments, [spent_there], width))
+        axes.plot(at, drawn_there, color='#D55E00', linewidth=1.2,
                   label='echo to estimate,\n'
                         f'median {np.median(spent_there):.3g} ms')
     axes.set_ylabel('latency [ms]', fontsize=12)
@@ -187,14 +216,34 @@ def _cycle(colours: Sequence[str], count: int) -> list[str]:
     return [colours[i % len(colours)] for i in range(count)]
 
 
-def _smooth(times: Vector, values: Vector) -> tuple[Vector, Vector]:
-    """Root mean square over `SMOOTHING`, in the middles of such intervals."""
+def _bin_width(times: Vector) -> float:
+    """How long an interval is that becomes one point of a line [s]."""
+    return max(SMOOTHING, float(np.ptp(times)) / MOST_POINTS) if len(times) else SMOOTHING
+
+
+def _binned(times: Vector, values: Vector, width: float) -> tuple[Vector, list[Vector]]:
+    """Middles of intervals, and the finite values in each; none may be missing."""
     if not len(times):
-        return times, values
-    bins = np.floor(times / SMOOTHING).astype(int)
-    middles, means = [], []
-    for number in range(int(bins.min()), int(bins.max()) + 1):
-        inside = values[(bins == number) & np.isfinite(values)]
-        middles.append((number + 0.5) * SMOOTHING)
-        means.append(float(np.sqrt(np.mean(inside ** 2))) if len(inside) else math.nan)
-    return np.array(middles), np.array(means)
+        return times, []
+    bins = np.floor(times / width).astype(int)
+    numbers = np.arange(bins.min(), bins.max() + 1)
+    return (numbers + 0.5) * width, [
+        values[(bins == number) & np.isfinite(values)] for number in numbers]
+
+
+def _smooth(times: Vector, values: Vector, width: float) -> tuple[Vector, Vector]:
+    """Root mean square of each interval."""
+    middles, inside = _binned(times, values, width)
+    return middles, np.array([math.sqrt(np.mean(each ** 2)) if len(each) else math.nan
+                              for each in inside])
+
+
+def _medians(times: Vector, rows: Sequence[Vector], width: float) -> tuple[Vector, list[Vector]]:
+    """Median of each interval; that of the interval before where nothing happened."""
+    filled = []
+    for values in rows:
+        middles, inside = _binned(times, values, width)
+        medians = np.array([np.median(each) if len(each) else math.nan for each in inside])
+        known = np.maximum.accumulate(np.where(np.isfinite(medians), np.arange(len(medians)), 0))
+        filled.append(medians[known])
+    return middles - 0.5 * width, filled

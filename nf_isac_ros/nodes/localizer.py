@@ -21,6 +21,7 @@ from nf_isac_ros.core.localisation.likelihood import Likelihood, warm_up
 from nf_isac_ros.core.localisation.localiser import (
     EchoState,
     ExpectedTarget,
+    LocatedTarget,
     locate_with_fit,
     search_new,
 )
@@ -30,6 +31,9 @@ from nf_isac_ros.nodes.diagnostics import Counts, Diagnostics, Health, Level
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values
 from nf_isac_ros.nodes.qos import NO_EVENTS_IN, TRACKS, overridable
 from nf_isac_ros.nodes.spin import run
+
+# Echoes that did not come for so long are missed [s].
+MISSED_AFTER = 0.5
 
 PARAMETERS = (
     Parameter('deployment_file', '', 'Deployment file: arrays, radio, search volume',
@@ -79,6 +83,8 @@ class Localizer(Node):
             self.get_logger().info(f'{len(self._grid.points)} points in the search volume')
         warm_up()
         self._last = -np.inf
+        self._came = -np.inf
+        self._found: tuple[LocatedTarget, ...] = ()
         self._spent = 0.0
         self._estimates = self.create_publisher(
             EchoEstimateArray, 'echo/estimates', TRACKS, qos_overriding_options=overridable())
@@ -114,7 +120,7 @@ class Localizer(Node):
         except NfIsacError as error:
             self._rejected.add(error.reason, str(error))
             return
-        self._last = stamp
+        self._last, self._came = stamp, began
         expected = self._expected(stamp)
         if not expected:
             self._events.add('no-tracks', quiet=True)
@@ -129,6 +135,7 @@ class Localizer(Node):
             if new is not None:
                 estimates = (*estimates, new)
                 self._events.add(EchoState.NEW.value, quiet=True)
+        self._found = tuple(estimates)
         self._estimates.publish(echo_estimate_array_message(
             estimates, stamp, self._deployment.world_frame, message.sequence, self._now()))
         self._spent = 1e3 * (time.perf_counter() - began)
@@ -154,11 +161,17 @@ class Localizer(Node):
 
     def _health(self) -> Health:
         events = self._events.snapshot()
+        missed = time.perf_counter() - self._came
+        unseen = [each.id for each in self._found if each.state is EchoState.LOST]
         level, summary = Level.OK, 'locating'
-        if not events:
-            level, summary = Level.WARN, 'no echoes'
-        elif not any(events.get(state.value) for state in EchoState):
-            level, summary = Level.WARN, 'no target to look for'
+        if not np.isfinite(missed):
+            level, summary = Level.WARN, 'no echoes yet'
+        elif missed > MISSED_AFTER:
+            level, summary = Level.WARN, f'no echoes for {missed:.1f} s'
+        elif all(each.state is EchoState.NEW for each in self._found):
+            level, summary = Level.WARN, 'no track to look for'
+        elif unseen:
+            level, summary = Level.WARN, f'no echo of {", ".join(unseen)}'
         return Health(level, summary, {
             **events, 'latest [ms]': self._spent,
             **{f'rejected {reason}': count

@@ -33,6 +33,8 @@ DEFAULTS = TrackerSettings()
 BY_TRUTH, BY_SEARCH = 'truth', 'search'
 # A truth of another time says nothing about now [s].
 LATEST_TRUTH = 1.0
+# A track that no echo was seen of for so long coasts: a few sensing periods [s].
+COASTS_AFTER = 0.5
 # No track is surer than this at first [m].
 LEAST_ERROR = 1e-3
 
@@ -133,12 +135,14 @@ class Tracker(Node):
                 if sample.id not in self._errors:
                     self._errors[sample.id] = self._rng.standard_normal((2, 3))
                 errors = self._errors[sample.id]
-                self._tracker.start(Detection(
+                found = self._tracker.start(Detection(
                     sample.id, sample.position + self._start_error * errors[0],
                     max(self._start_error, LEAST_ERROR) ** 2 * np.eye(3),
                     velocity=None if sample.velocity is None else
                     sample.velocity + self._tracker.settings.start_speed_error * errors[1]),
                     sample.stamp)
+                if found:
+                    self._on_their_own.add(sample.id)
         self._publish(now)
 
     def _on_estimates(self, message: EchoEstimateArray) -> None:
@@ -184,15 +188,21 @@ class Tracker(Node):
             track.covariance[:3, :3], reflection=None if known else track.reflection)
 
     def _health(self) -> Health:
-        tracks = self._tracker.tracks(self._now())
-        confirmed = [track.id for track in tracks if track.confirmed]
-        return Health(
-            Level.OK if confirmed else Level.WARN,
-            f'{len(confirmed)} confirmed tracks' if confirmed else 'no confirmed track', {
-                'confirmed': ' '.join(confirmed), 'tentative': len(tracks) - len(confirmed),
-                **self._tracker.counts,
-                **{f'rejected {reason}': count
-                   for reason, count in self._rejected.snapshot().items()}})
+        now = self._now()
+        tracks = self._tracker.tracks(now)
+        confirmed = [track for track in tracks if track.confirmed]
+        coasting = [f'{track.id} for {now - track.seen:.1f} s' for track in confirmed
+                    if now - track.seen > COASTS_AFTER]
+        level, summary = Level.OK, f'{len(confirmed)} confirmed tracks'
+        if not confirmed:
+            level, summary = Level.WARN, 'no confirmed track'
+        elif coasting:
+            level, summary = Level.WARN, f'no echo of {", ".join(coasting)}'
+        return Health(level, summary, {
+            'confirmed': ' '.join(track.id for track in confirmed),
+            'tentative': len(tracks) - len(confirmed), **self._tracker.counts,
+            **{f'rejected {reason}': count
+               for reason, count in self._rejected.snapshot().items()}})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -137,6 +137,25 @@ def test_lost_target_that_is_found_again_keeps_its_id():
     assert tracker.counts['found-again'] == 1
 
 
+def test_new_target_where_a_known_one_is_started_is_that_one():
+    tracker = TargetTracker()
+    tracker.advance(3 * STEP)
+    look(tracker, STEP, (NEW, detection([1.0, 2.0, 3.0], '')), (NEW, detection([9.0] * 3, '')))
+    for i in (2, 3):
+        look(tracker, i * STEP, *((DETECTED, detection(place, name)) for name, place in (
+            ('new-1', [1.0, 2.0, 3.0]), ('new-2', [9.0] * 3))))
+    sure = tracker.tracks(3 * STEP)[0].covariance
+    start = Detection('t1', np.array([1.0, 2.05, 3.0]), 0.05 ** 2 * np.eye(3))
+    assert tracker.start(start, 3 * STEP)
+    found = {track.id: track for track in tracker.tracks(3 * STEP)}
+    assert sorted(found) == ['new-2', 't1']
+    # What its echoes said is worth more than the start.
+    np.testing.assert_allclose(found['t1'].position, [1.0, 2.0, 3.0], atol=1e-3)
+    np.testing.assert_allclose(found['t1'].covariance, sure)
+    assert not tracker.start(Detection('t2', np.full(3, 5.0), 0.05 ** 2 * np.eye(3)), 3 * STEP)
+    assert len(tracker.tracks(3 * STEP)) == 3
+
+
 def test_echoes_from_before_the_start_count():
     """A track that was started after the echo: least squares over both, in whatever order."""
     tracker = TargetTracker(TrackerSettings(acceleration_density=1e-9))

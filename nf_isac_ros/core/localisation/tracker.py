@@ -146,6 +146,8 @@ class _Track:
                  settings: TrackerSettings) -> None:
         self.settings = settings
         self.confirmed = confirmed
+        # By the search: nobody told that it is there.
+        self.found = not confirmed
         self.reflection = detection.reflection
         self.hits, self.looks = 1, 1
         self.seen = stamp
@@ -253,10 +255,31 @@ class TargetTracker:
         self._tracks.clear()
         self._latest = self._now = -inf
 
-    def start(self, detection: Detection, stamp: float) -> None:
-        """Begin a confirmed track of a target that is known to be there."""
+    def start(self, detection: Detection, stamp: float) -> bool:
+        """
+        Begin a confirmed track of a target that is known to be there.
+
+        If a new target was found there meanwhile, it is that one: its track goes on by this name,
+        and there are not two tracks of one target.
+
+        Returns
+        -------
+        bool
+            Whether it had been found already.
+
+        """
         _check(detection)
+        found = {name: track.distance(detection, stamp) for name, track in self._tracks.items()
+                 if track.found}
+        nearest = min(found, key=lambda name: found[name], default=None)
+        if nearest is not None and found[nearest] <= self.settings.gate:
+            track = self._tracks.pop(nearest)
+            track.confirmed, track.found = True, False
+            self._tracks[detection.id] = track
+            self.counts['named'] += 1
+            return True
         self._tracks[detection.id] = _Track(detection, stamp, True, self.settings)
+        return False
 
     def advance(self, now: float) -> tuple[str, ...]:
         """
