@@ -31,6 +31,11 @@ LOOPS = (OPEN, CLOSED)
 DEFAULT_SCENARIO = 'crossing'
 # What it is with a closed loop.
 CLOSED_SCENARIO = 'closed_loop'
+# Designs and sensing periods per second along a recording whose loop is closed, where its
+# deployment wants more [Hz], and how much of a period a design may take: echoes, estimates and
+# tracks want their share of the processor.
+CLOSED_RATE = 10.0
+CLOSED_SHARE = 0.6
 
 # Domains whose ports are below those that Linux hands out to anybody.
 DOMAINS = range(1, 102)
@@ -212,7 +217,7 @@ def parse_setting(text: str) -> tuple[str, str, str]:
 
 def programs(source: Source, recording: Path,
              settings: tuple[tuple[str, str, str], ...] = (),
-             echo_rate: float = 50.0) -> tuple[Program, ...]:
+             rate: float = 50.0) -> tuple[Program, ...]:
     """
     List what is to be started, in this order.
 
@@ -224,8 +229,8 @@ def programs(source: Source, recording: Path,
         Folder that the recorder makes.
     settings : tuple of (node, parameter, value)
         Parameters on top of the parameter file.
-    echo_rate : float
-        Sensing periods per second of a closed loop [Hz].
+    rate : float
+        Designs per second of the deployment [Hz]. A closed loop has as many sensing periods.
 
     Returns
     -------
@@ -259,10 +264,14 @@ def programs(source: Source, recording: Path,
             parameters[SCENARIO]['seed'] = source.seed
     if source.loop == CLOSED:
         parameters['beamformer']['target_topics'] = False
-        parameters['radio_driver']['echo_rate_hz'] = float(echo_rate)
+        if source.bag is not None and rate > CLOSED_RATE:
+            rate = CLOSED_RATE
+            parameters['beamformer'] |= {
+                'rate_hz': rate, 'budget_ms': 1e3 * CLOSED_SHARE / rate}
+        parameters['radio_driver']['echo_rate_hz'] = float(rate)
         parameters |= {name: dict(deployment) for name in (LOCALIZER, TRACKER)}
         # Without an echo tracks come once a period all the same.
-        parameters[TRACKER]['rate_hz'] = max(2.0 * echo_rate, 1.0)
+        parameters[TRACKER]['rate_hz'] = max(2.0 * rate, 1.0)
         if source.seed is not None:
             parameters[TRACKER]['seed'] = source.seed
             parameters['radio_driver']['echo_seed'] = source.seed

@@ -139,6 +139,15 @@ def test_a_recording_is_played_instead_of_a_scenario(tmp_path):
     assert {'bag:="/b"', 'rate:=2.0', 'cut:=["/a:1:0.5"]'} <= set(started['bag_player'])
 
 
+@pytest.mark.parametrize(('asked', 'rate'), [(50.0, 10.0), (4.0, 4.0)])
+def test_a_closed_loop_along_a_recording_is_no_faster_than_two_cores_are(tmp_path, asked, rate):
+    started = {program.name: ' '.join(program.command) for program in programs(
+        Source(Path('/x.yaml'), bag=Path('/b'), loop='closed'), tmp_path, rate=asked)}
+    assert f'echo_rate_hz:={rate}' in started['radio_driver']
+    assert 'target_topics:=false' in started['beamformer']
+    assert ('rate_hz:=10.0' in started['beamformer']) == (asked > rate)
+
+
 def test_a_domain_of_the_user_is_kept():
     kept = environment({'ROS_DOMAIN_ID': '5', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'}, 7)
     assert not {'ROS_DOMAIN_ID', 'ROS_AUTOMATIC_DISCOVERY_RANGE'} & set(kept)
