@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import logging
+from math import inf
 import time
 
 import numpy as np
@@ -54,18 +55,17 @@ QUICK_GAP = 5e-3
 # Largest part of the budget that is kept back for what comes after the solver in scenes with
 # points and extended targets, whose iterations and certificates take milliseconds.
 MAX_FINISH = 0.5
-# Time kept back for that [s], until it is known; the largest part of the budget that may be; and
-# the number of designs in a row that did without, after which none is kept back any more.
+# Time kept back for the quick design [s], until it is known what it takes, and the largest part of
+# the budget that may be, unless one of the latest designs was of use without it.
 INITIAL_RESERVE = 0.5e-3
 MAX_RESERVE = 0.25
-DONE_WITHOUT = 10
-# Less than this part of the time that a design usually takes is not worth beginning it.
+# Less than this part of the time that a design of use takes is not worth beginning it.
 WORTHWHILE = 0.5
-# Cycles that this is judged by, all of which must say so, ended or cut short: a design that begins
-# where the scene before ended may need one iteration where its first one had to be cut short. It
-# is tried again after so many cycles, in two of them, the second of which goes on from where the
-# first was cut short; and after twice as many each time that it was in vain: what it takes to
-# begin at all is more than such a budget.
+# Designs in a row, ended or cut short, none of which was of use, after which none is begun: one
+# that begins where the scene before ended may need one iteration where its first one had to be cut
+# short. It is tried again after so many cycles, in two of them, the second of which goes on from
+# where the first was cut short; and after twice as many each time that it was in vain: what it
+# takes to begin at all is more than such a budget.
 RECENT = 3
 TRIES = 2
 RETRY_AFTER = 10
@@ -196,12 +196,11 @@ class DesignCycle:
         self.settings = settings
         self._solvers: dict[str, Solve] = {}
         self._previous: _Previous | None = None
-        # By numbers of bodies: how long the latest designs took.
+        # By numbers of bodies: how long the latest designs took; infinity if they were of no use.
         self._recent: dict[tuple[int, int], deque[float]] = {}
         self._skipped = 0
         self._retry_after = RETRY_AFTER
         self._reserve = INITIAL_RESERVE
-        self._done_without = 0
         # By how much the latest designs with extended targets overran [s].
         self._overruns: deque[float] = deque(maxlen=RECENT)
 
@@ -213,7 +212,6 @@ class DesignCycle:
         self._skipped = 0
         self._retry_after = RETRY_AFTER
         self._reserve = INITIAL_RESERVE
-        self._done_without = 0
         self._overruns.clear()
 
     def step(self, scene: Scene, budget: float | None = None,
@@ -335,7 +333,7 @@ class DesignCycle:
         quick = _quick(problem.scene, design)
         if left is not None and quick.name == USERS_FIRST:
             left -= min(max(self._overruns, default=0.0), MAX_FINISH * left)
-        elif left is not None and switching and self._done_without < DONE_WITHOUT:
+        elif left is not None and switching and self._usual(problem) == inf:
             left -= min(self._reserve, MAX_RESERVE * left)
         started = now()
         solution, outcome = self._run(problem, design, left, now)
@@ -345,17 +343,15 @@ class DesignCycle:
         useful = left is None or solution.gap <= max(self.settings.gap, EARLY_GAP)
         # One that was of use though it was cut short fits into the budget.
         self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(
-            took if left is None or not useful else min(took, left))
+            inf if not useful else took if left is None else min(took, left))
         if left is not None and quick.name == USERS_FIRST:
             self._overruns.append(max(took - left, 0.0))
         if useful:
             self._skipped, self._retry_after = 0, RETRY_AFTER
-            self._done_without += 1
             zero_forcing = self._solver(DESIGNS[ZERO_FORCING])
             if isinstance(zero_forcing, ZeroForcing):
                 zero_forcing.remember(problem, outcome.beams)
             return solution
-        self._done_without = 0
         if not switching or problem.extended and solution.warm:
             # A start from the optimum of the scene before is better than what is quick.
             return solution
@@ -387,9 +383,8 @@ class DesignCycle:
                 or not self.settings.deadline_fallback):
             return False
         recent = self._recent.get(_size(problem))
-        reserve = 0.0 if _quick(problem.scene, design).name == USERS_FIRST else self._reserve
         if (recent is None or len(recent) < RECENT
-                or deadline - now() - reserve >= WORTHWHILE * min(recent)):
+                or deadline - now() >= WORTHWHILE * self._usual(problem)):
             return False
         self._skipped += 1
         if self._skipped < self._retry_after:
@@ -398,6 +393,10 @@ class DesignCycle:
         while len(recent) > RECENT - TRIES:
             recent.popleft()
         return False
+
+    def _usual(self, problem: Problem) -> float:
+        """Shortest time of the latest designs that were of use [s]; infinity: none was."""
+        return min(self._recent.get(_size(problem), ()), default=inf)
 
     def _solver(self, design: Design) -> Solve:
         """Solver of a design, with its memory of earlier scenes if it has one."""

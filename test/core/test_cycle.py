@@ -257,7 +257,7 @@ def test_a_reset_cycle_repeats_itself():
             np.testing.assert_array_equal(again.step(scene).weights, before.weights)
 
 
-def test_time_for_zero_forcing_is_kept_back_until_it_is_not_needed(monkeypatch):
+def test_time_for_zero_forcing_is_kept_back_unless_designs_are_of_use(monkeypatch):
     budgets, clock = [], [0.0]
     design, lesser = (cycle_module.DESIGNS[name] for name in ('crb-min', 'zero-forcing'))
 
@@ -265,7 +265,7 @@ def test_time_for_zero_forcing_is_kept_back_until_it_is_not_needed(monkeypatch):
         budgets.append(budget)
         clock[0] += 0.02
         # One that is cut short has a gap above a hundredth.
-        return design.solve(problem, 0.5 if len(budgets) == 14 else gap, None)
+        return design.solve(problem, 0.5 if 5 <= len(budgets) <= 7 else gap, None)
 
     def zero_forcing(problem, gap, budget):
         clock[0] += 0.01
@@ -277,12 +277,17 @@ def test_time_for_zero_forcing_is_kept_back_until_it_is_not_needed(monkeypatch):
         lesser, solve=zero_forcing, remembering=None))
     cycle = DesignCycle(DesignSettings(budget=1.0))
     scene = random_scene(2, 2, 2, side=8, min_sinr_db=0.0)
-    solutions = [cycle.step(scene, now=lambda: clock[0]) for _ in range(16)]
-    assert solutions[13].gap > cycle_module.EARLY_GAP
+    solutions = [cycle.step(scene, now=lambda: clock[0])
+                 for _ in range(7 + cycle_module.RETRY_AFTER + 1)]
+    assert all(solution.gap > cycle_module.EARLY_GAP for solution in solutions[4:7])
     # The time of both designs counts, whichever is taken.
-    assert [s.times_ms['solve'] for s in solutions[12:15]] == pytest.approx([20.0, 30.0, 20.0])
+    assert [s.times_ms['solve'] for s in solutions[3:8]] == pytest.approx([20, 30, 30, 30, 10])
+    # After three in a row that were of no use none is begun, for a while.
+    assert [s.reason for s in solutions[7:]] == (
+        ['short-budget'] * (cycle_module.RETRY_AFTER - 1) + ['', ''])
     kept = [1.0 - budget for budget in budgets]
-    assert kept == pytest.approx([cycle_module.INITIAL_RESERVE] * 10 + [0.0] * 4 + [0.01] * 2)
+    assert kept == pytest.approx(
+        [cycle_module.INITIAL_RESERVE, *[0.0] * 6, 0.01, 0.0])
 
 
 @pytest.mark.parametrize('budget', [1e-5, 5e-4, 1e-3, 2e-3, 4e-3])

@@ -90,6 +90,25 @@ def test_a_deadline_leaves_a_feasible_point():
     assert early.objective >= late.objective
 
 
+def test_a_design_that_was_cut_short_is_that_of_its_last_step_with_its_bound():
+    problem = build_problem(random_scene(4, 2, 2, side=10, min_sinr_db=0.0))
+    optimum = minimise_crb(problem, 1e-9).objective
+    whole = minimise_crb(problem, 1e-4)
+    gaps = []
+    for steps in range(1, whole.iterations + 1):
+        ticks = itertools.count()
+        early = minimise_crb(problem, 1e-4, budget=steps, now=lambda: float(next(ticks)))
+        assert early.iterations == steps
+        gaps.append(certified_gap(problem, early))
+        assert early.objective >= optimum * (1 - 1e-9)
+        assert problem.objective(early.covariance) == pytest.approx(early.objective)
+        assert crb_bound(problem, early.weights, early.multipliers) <= optimum * (1 + 1e-9)
+    assert gaps == sorted(gaps, reverse=True)
+    # With as many steps as the whole design takes it is that design.
+    assert gaps[-1] <= 1e-4
+    assert gaps[-2] < 1e-2
+
+
 def moved(scene, distance, seed=0):
     rng = np.random.default_rng(seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 import time
 
@@ -17,9 +18,9 @@ from nf_isac_ros.core.solvers.kernels import (
     Evidence,
     Form,
     State,
+    conclude,
     descend,
     empty_history,
-    note_last,
     point,
 )
 from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
@@ -236,13 +237,14 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
         except np.linalg.LinAlgError:
             ended = True
         late = deadline is not None and now() >= deadline
-    _, steps, best, _, done = history.counts.tolist()
+    cut_short = late and not history.counts[4]
+    if cut_short:
+        with suppress(np.linalg.LinAlgError):
+            conclude(form, state, evidence, history)
+    points, steps, best, _, done = history.counts.tolist()
     if best < 0:
         return None, late
-    count = best + 1
-    if late and not done:
-        note_last(form, state, history)
-        count = int(history.counts[0])
+    count = points if cut_short else best + 1
     found, objective = point(history, best), float(history.values[best])
     return InteriorPoint(
         found.covariance, found.parts[1:], evidence.weights, evidence.multipliers,

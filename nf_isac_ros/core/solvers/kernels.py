@@ -914,6 +914,20 @@ def _improve_bound(form, state, evidence):
         evidence.bound[0] = 1.0 / top
 
 
+@compiled_step
+def _values(form, state, objective, further):
+    """f, and the same if the further rows are met, or else infinity."""
+    value = objective.value
+    if len(form.selection) == 0:
+        reached = np.sum(form.aim * state.levels)
+        value = 1.0 / reached if reached > 0.0 else np.inf
+    achieved = value
+    for k in range(len(further)):
+        if further[k] <= 0.0:
+            achieved = np.inf
+    return value, achieved
+
+
 @compiled_within
 def _iterate(form, state, evidence, refinements, gap):
     """
@@ -946,18 +960,11 @@ def _iterate(form, state, evidence, refinements, gap):
     n_objective = objective_row_count(form.blocks)
     scaling = _scalings(state)
     objective = _objective(form, scaling)
-    value = objective.value
-    if n_parameters == 0:
-        reached = np.sum(form.aim * state.levels)
-        value = 1.0 / reached if reached > 0.0 else np.inf
+    further = _further_values(form, state)
+    value, achieved = _values(form, state, objective, further)
     total = complementarity(form, state) * degree(form)
     if total > ROUGH_ABOVE:
         refinements = 0
-    further = _further_values(form, state)
-    achieved = value
-    for k in range(n_further):
-        if further[k] <= 0.0:
-            achieved = np.inf
     if achieved <= evidence.bound[0] * (1.0 + gap):
         return achieved, total, 0.0
 
@@ -1031,9 +1038,28 @@ def _noted(history, state, promised):
 
 
 @compiled_step
-def note_last(form, state, history):
-    """Put the point that the last step led to behind the others, for whoever goes on from it."""
-    _noted(history, state, complementarity(form, state) * degree(form))
+def _take_note(history, at, value):
+    """Keep the value of a point, and the place of the best one."""
+    history.values[at] = value
+    best = history.counts[2]
+    if value < np.inf and (best < 0 or value <= history.values[best]):
+        history.counts[2] = at
+
+
+@compiled_step
+def conclude(form, state, evidence, history):
+    """
+    Take the point that the last step led to for what it is, where there is no time for another.
+
+    Its value and its bound are what the next iteration would have begun with; whoever goes on
+    from here finds it behind the others.
+    """
+    at = _noted(history, state, complementarity(form, state) * degree(form))
+    objective = _objective(form, _scalings(state))
+    _, achieved = _values(form, state, objective, _further_values(form, state))
+    if achieved >= evidence.bound[0] * (1.0 + ROUNDING):
+        _take_note(history, at, achieved)
+    _improve_bound(form, state, evidence)
 
 
 @compiled_step
@@ -1064,11 +1090,9 @@ def descend(form, state, evidence, history, refinements, gap, count):
         if value < evidence.bound[0] * (1.0 + ROUNDING):
             # Rounding has left the feasible set.
             return True
-        history.values[at] = value
+        _take_note(history, at, value)
         if length > 0.0:
             counts[1] += 1
-        if value < np.inf and (counts[2] < 0 or value <= history.values[counts[2]]):
-            counts[2] = at
         counts[3] = counts[3] + 1 if length < STALLED else 0
         # The step has improved the bound: it may be good enough for a point before it.
         if counts[2] >= 0 and history.values[counts[2]] <= evidence.bound[0] * (1.0 + gap):

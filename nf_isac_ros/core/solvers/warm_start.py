@@ -17,7 +17,7 @@ Complex = NDArray[np.complex128]
 # Where on an earlier path to start: decimal logarithm of the promised gap, against the decimal
 # logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
 LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.25)
-LEVELS = (-3.0, -2.8, -2.4, -1.9, -1.4, -0.3)
+LEVELS = (-2.7, -2.5, -2.1, -1.8, -1.4, -0.3)
 # The same for scenes with extended targets, whose many sections change little as a whole, and
 # whose iterations cost ten times as much.
 EXTENDED_DISTANCES = (-1.0, 0.0, 0.5, 1.0, 1.5)
