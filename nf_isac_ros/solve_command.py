@@ -47,7 +47,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     from numpy.linalg import LinAlgError
 
-    from nf_isac_ros.core.exceptions import InfeasibleError, NfIsacError, SolverError
+    from nf_isac_ros.core.exceptions import (
+        InfeasibleError,
+        NfIsacError,
+        SolverError,
+        failure_text,
+    )
     from nf_isac_ros.files.scene_file import infeasible_record, solution_record, write_record
 
     try:
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             _write_weights(solution, args.weights)
         write_record(solution_record(solution), args.out)
     except (SolverError, LinAlgError) as error:
-        return _report(f'{args.scene}: the solver failed: {error}', EXIT_FAILED)
+        return _report(f'{args.scene}: {failure_text(error)}', EXIT_FAILED)
     except MemoryError as error:
         return _report(f'{args.scene}: not enough memory: {error}', EXIT_FAILED)
     except NfIsacError as error:

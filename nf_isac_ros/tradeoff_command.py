@@ -61,13 +61,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     from numpy.linalg import LinAlgError
 
-    from nf_isac_ros.core.exceptions import NfIsacError, SolverError
+    from nf_isac_ros.core.exceptions import NfIsacError, SolverError, failure_text
     from nf_isac_ros.core.tradeoff import PointStatus
 
     try:
         rows = _rows(args)
     except (SolverError, LinAlgError) as error:
-        return _report(f'{args.scene}: the solver failed: {error}', EXIT_FAILED)
+        return _report(f'{args.scene}: {failure_text(error)}', EXIT_FAILED)
     except MemoryError as error:
         return _report(f'{args.scene}: not enough memory: {error}', EXIT_FAILED)
     except NfIsacError as error:

@@ -292,6 +292,14 @@ def test_designs_for_users_need_one(design, tmp_path, line):
         f'{path}: design {design} needs at least one user')
 
 
+def test_users_that_zero_forcing_cannot_tell_apart_are_no_failure_of_a_solver(tmp_path, capsys):
+    user = {'position_m': [0.1, 0.2, 2.0], 'min_sinr_db': -10.0}
+    path = written(tmp_path, changed(('users', [{'id': 'a', **user}, {'id': 'b', **user}])))
+    assert solve(path, '--design', 'zero-forcing') == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(': 2 users have 1 independent channels')
+
+
 def test_largest_common_sinr_and_least_power_tell_what_is_feasible(tmp_path, run, capsys):
     largest, _ = run(SCENE, '--design', 'sinr-max')
     least, _ = run(SCENE, '--design', 'least-power')

@@ -49,6 +49,8 @@ INTERRUPTED = ('crb-min', 'extended-crb-min')
 # An early design with a wider gap than this is compared with the one that is always there in time;
 # for points that is zero forcing, which loses about two per cent.
 EARLY_GAP = 1e-2
+# One with a wider gap than this has used up its time for nothing.
+HOPELESS_GAP = 0.3
 # Zero forcing for extended targets that stands in for another design need not come closer to what
 # it can reach: it loses more than this by itself.
 QUICK_GAP = 5e-3
@@ -68,7 +70,7 @@ WORTHWHILE = 0.5
 # takes to begin at all is more than such a budget.
 RECENT = 3
 TRIES = 2
-RETRY_AFTER = 10
+RETRY_AFTER = 4
 LONGEST_RETRY = 80
 # Beams that are older than this are not used again: a body that walks has left their focus [s].
 MAX_PREVIOUS_AGE = 0.25
@@ -341,9 +343,11 @@ class DesignCycle:
             return solution
         took = now() - started
         useful = left is None or solution.gap <= max(self.settings.gap, EARLY_GAP)
-        # One that was of use though it was cut short fits into the budget.
+        # One that was cut short close enough to its end fits into the budget: the next one goes on
+        # from there.
+        hopeless = not useful and not solution.gap <= HOPELESS_GAP
         self._recent.setdefault(_size(problem), deque(maxlen=RECENT)).append(
-            inf if not useful else took if left is None else min(took, left))
+            inf if hopeless else took if left is None else min(took, left))
         if left is not None and quick.name == USERS_FIRST:
             self._overruns.append(max(took - left, 0.0))
         if useful:

@@ -102,6 +102,12 @@ class SolverError(NfIsacError, RuntimeError):
     reason = 'solver-failed'
 
 
+def failure_text(error: Exception) -> str:
+    """Tell why there is no design: a solver that failed, or a scene that the design is not for."""
+    reason = getattr(error, 'reason', SolverError.reason)
+    return str(error) if reason != SolverError.reason else f'the solver failed: {error}'
+
+
 class UnsuitableDesignError(SolverError):
     """
     A scene that a design is not made for.
