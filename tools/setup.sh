@@ -252,10 +252,11 @@ clean_environment() {
         --unset=_ROS_WHEELS_BOOTSTRAP_COMPLETE PIP_USER=0 "$@"
 }
 
-# Wheels only, so that no compilation comes as a surprise; empy, one Python file, has none.
+# Wheels only, so that no compilation comes as a surprise; empy, one Python file, has none. Bytecode
+# is made when a module is first used: most never are.
 pip_install() {
     clean_environment "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-        --progress-bar off --only-binary=:all: --no-binary=empy "$@"
+        --progress-bar off --no-compile --only-binary=:all: --no-binary=empy "$@"
 }
 
 install_ros() {
