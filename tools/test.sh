@@ -30,28 +30,32 @@ for _ in {1..200}; do
 done
 export ROS_DOMAIN_ID
 
-lint=0
-tools/lint.sh || lint=$?
-
 echo "tests: ROS_DOMAIN_ID=$ROS_DOMAIN_ID"
-tests=0
+lint=0 tests=0
 if [[ -n ${ARGS:-} ]]; then
+    tools/lint.sh || lint=$?
     # ARGS holds several words on purpose, quotes in it included: make test ARGS="-k 'a and b'"
     eval "python -m pytest -ra $ARGS" || tests=$?
 else
-    # Tests of running nodes mostly wait; what only computes takes the time that they leave. Where the
-    # kernel shares the processor between sessions (autogroup), niceness counts within one alone.
+    # Tests of running nodes mostly wait; the linters and what only computes take the time that they
+    # leave. Where the kernel shares the processor between sessions (autogroup), niceness counts
+    # within one alone.
     running=(test/{nodes,demo,launch,radio,watch,bench})
     computing=("${running[@]/#/--ignore=}" -p no:cacheprovider)
     log="$(mktemp)"
-    trap '{ kill -INT "$computing_pid"; } 2>/dev/null || true; rm -f "$log"' EXIT
-    setsid bash -c '{ echo 15 >/proc/self/autogroup; } 2>/dev/null || true; exec nice -n 15 "$@"' \
-        computing python -m pytest -ra "${computing[@]}" >"$log" 2>&1 &
+    # The whole group of the other half, which has a session of its own.
+    trap '{ kill -TERM -- "-$computing_pid"; } 2>/dev/null || true; rm -f "$log" "$log".lint' EXIT
+    setsid nice -n 15 bash -c '{ echo 15 >/proc/self/autogroup; } 2>/dev/null || true
+        tools/lint.sh
+        echo $? >"$1"
+        shift
+        "$@"' computing "$log.lint" python -m pytest -ra "${computing[@]}" >"$log" 2>&1 &
     computing_pid=$!
     nodes=0 numbers=0
     python -m pytest -ra --cache-clear "${running[@]}" || nodes=$?
     wait "$computing_pid" || numbers=$?
     cat "$log"
+    lint="$(<"$log.lint")"
     if ((nodes == 1)); then
         # Real processes on a busy machine: what failed has to pass by itself, once.
         echo 'tests: once more, by themselves, those of running nodes that failed'
