@@ -252,11 +252,10 @@ clean_environment() {
         --unset=_ROS_WHEELS_BOOTSTRAP_COMPLETE PIP_USER=0 "$@"
 }
 
-# Wheels only, so that no compilation comes as a surprise; empy, one Python file, has none. Bytecode
-# is made when a module is first used: most never are.
+# Wheels only, so that no compilation comes as a surprise; empy, one Python file, has none.
 pip_install() {
     clean_environment "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-        --progress-bar off --no-compile --only-binary=:all: --no-binary=empy "$@"
+        --progress-bar off --only-binary=:all: --no-binary=empy "$@"
 }
 
 install_ros() {
@@ -308,7 +307,14 @@ build_messages() {
 
 build_package() {
     # Linked, not copied: edits to Python, launch and configuration files count at once.
-    colcon_build --symlink-install --packages-select nf_isac_ros
+    colcon_build --symlink-install --packages-select nf_isac_ros &&
+        compile_bytecode
+}
+
+# Each node imports hundreds of modules; where PYTHONDONTWRITEBYTECODE is set it would compile ours
+# each time that it starts.
+compile_bytecode() {
+    "$venv/bin/python" -m compileall -q nf_isac_ros install/nf_isac_msgs
 }
 
 # Numba keeps what it compiled beside the source: nodes then start at once.
