@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from typing import Any
 
 import pytest
@@ -252,10 +253,17 @@ class Probe:
         self._thread.start()
 
     def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            pass
+        # What a test destroys while the executor looks at it must not end the thread, on which all
+        # later tests of the module depend.
+        while self.context.ok():
+            try:
+                self._executor.spin()
+            except ExternalShutdownException:
+                return
+            except Exception:  # noqa: BLE001  shown beside the test that fails, if one does
+                traceback.print_exc()
+            else:
+                return
 
     def close(self) -> None:
         """End the thread and the node."""
