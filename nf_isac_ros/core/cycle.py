@@ -58,16 +58,16 @@ QUICK_GAP = 5e-3
 # points and extended targets, whose iterations and certificates take milliseconds.
 MAX_FINISH = 0.5
 # Time kept back for the quick design [s], until it is known what it takes, and the largest part of
-# the budget that may be, unless one of the latest designs was of use without it.
+# the budget that may be, while all of the latest designs were hopeless.
 INITIAL_RESERVE = 0.5e-3
 MAX_RESERVE = 0.25
-# Less than this part of the time that a design of use takes is not worth beginning it.
+# Less than this part of the time of a design that is not hopeless is not worth beginning it.
 WORTHWHILE = 0.5
-# Designs in a row, ended or cut short, none of which was of use, after which none is begun: one
-# that begins where the scene before ended may need one iteration where its first one had to be cut
-# short. It is tried again after so many cycles, in two of them, the second of which goes on from
-# where the first was cut short; and after twice as many each time that it was in vain: what it
-# takes to begin at all is more than such a budget.
+# Hopeless designs in a row after which none is begun: one that begins where the scene before ended
+# may need one iteration where its first one had to be cut short. It is tried again after so many
+# cycles, in two of them, the second of which goes on from where the first was cut short; and after
+# twice as many each time that it was in vain: what it takes to begin at all is more than such a
+# budget.
 RECENT = 3
 TRIES = 2
 RETRY_AFTER = 4
@@ -198,7 +198,7 @@ class DesignCycle:
         self.settings = settings
         self._solvers: dict[str, Solve] = {}
         self._previous: _Previous | None = None
-        # By numbers of bodies: how long the latest designs took; infinity if they were of no use.
+        # By numbers of bodies: how long the latest designs took; infinity if they were hopeless.
         self._recent: dict[tuple[int, int], deque[float]] = {}
         self._skipped = 0
         self._retry_after = RETRY_AFTER
@@ -399,7 +399,7 @@ class DesignCycle:
         return False
 
     def _usual(self, problem: Problem) -> float:
-        """Shortest time of the latest designs that were of use [s]; infinity: none was."""
+        """Shortest time of the latest designs that were not hopeless [s]; infinity: all were."""
         return min(self._recent.get(_size(problem), ()), default=inf)
 
     def _solver(self, design: Design) -> Solve:

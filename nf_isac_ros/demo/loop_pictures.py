@@ -160,7 +160,7 @@ def draw_latency_budget(log: RunLog, path: Path) -> None:
         times = rows['time'][order] - rows['time'].min()
         spent = [np.maximum(rows[stage][order], 0.0) for stage, _, _ in STAGES]
         width = _bin_width(times)
-        drawn = (times, spent) if width <= SMOOTHING else _medians(times, spent, width)
+        drawn = _medians(times, spent, width)
         axes.stackplot(*drawn, step='post', colors=[colour for *_, colour in STAGES],
                        linewidth=0, labels=[
                            f'{label},\nmedian {np.median(values):.3g} ms, '
@@ -175,9 +175,7 @@ def draw_latency_budget(log: RunLog, path: Path) -> None:
               for record in log.in_window(log.echoes)] if len(rows['time']) else []
     if echoes:
         moments, spent_there = np.array(echoes).T
-        width = _bin_width(moments)
-        at, (drawn_there,) = ((moments, [spent_there]) if width <= SMOOTHING
-                              else _medians(moments, [spent_there], width))
+        at, (drawn_there,) = _medians(moments, [spent_there], _bin_width(moments))
         axes.plot(at, drawn_there, color='#D55E00', linewidth=1.2,
                   label='echo to estimate,\n'
                         f'median {np.median(spent_there):.3g} ms')
@@ -239,7 +237,13 @@ def _smooth(times: Vector, values: Vector, width: float) -> tuple[Vector, Vector
 
 
 def _medians(times: Vector, rows: Sequence[Vector], width: float) -> tuple[Vector, list[Vector]]:
-    """Median of each interval; that of the interval before where nothing happened."""
+    """
+    Median of each interval of a long run; that of the interval before where nothing happened.
+
+    Where intervals are as short as they get, the values as they are.
+    """
+    if width <= SMOOTHING:
+        return times, list(rows)
     filled = []
     for values in rows:
         middles, inside = _binned(times, values, width)

@@ -135,7 +135,7 @@ class Localizer(Node):
             if new is not None:
                 estimates = (*estimates, new)
                 self._events.add(EchoState.NEW.value, quiet=True)
-        self._found = tuple(estimates)
+        self._found = estimates
         self._estimates.publish(echo_estimate_array_message(
             estimates, stamp, self._deployment.world_frame, message.sequence, self._now()))
         self._spent = 1e3 * (time.perf_counter() - began)

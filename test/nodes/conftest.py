@@ -8,7 +8,7 @@ node in the test process that publishes, listens and calls services.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 import fcntl
 import os
 from pathlib import Path
@@ -103,6 +103,15 @@ class Process:
     def wait(self, timeout: float = WAIT) -> int:
         """Exit code, once the process has ended by itself."""
         return self.process.wait(timeout)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stop the process (SIGSTOP), and let it go on."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self, number: int = signal.SIGINT, timeout: float = WAIT) -> int:
         """Send a signal and return the exit code; kill what does not end."""

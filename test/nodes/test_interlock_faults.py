@@ -224,13 +224,10 @@ def test_beamformer_killed_and_started_again(world):
 
 def test_beamformer_stopped_and_continued(world):
     world.on_air()
-    world.signal('beamformer', signal.SIGSTOP)
-    try:
+    with world.processes['beamformer'].held():
         off = world.off()
         assert seconds(off.header.stamp) - seconds(off.valid_until) < LATENESS + STATUS_PERIOD
         world.muted('designer-lost')
-    finally:
-        world.signal('beamformer', signal.SIGCONT)
     world.on_air()
 
 
@@ -474,9 +471,8 @@ def test_scenario_killed_stopped_and_started_again(world):
     world.muted('designer-mute')
     scenario = world.graph.start('scenario', world.parameters)
     world.on_air()
-    os.kill(scenario.process.pid, signal.SIGSTOP)
-    world.muted('designer-mute')
-    os.kill(scenario.process.pid, signal.SIGCONT)
+    with scenario.held():
+        world.muted('designer-mute')
     world.on_air()
     scenario.process.kill()
     world.muted('designer-mute')

@@ -7,7 +7,6 @@ are those of test_interlock_faults.py.
 
 from __future__ import annotations
 
-import os
 import signal
 
 import numpy as np
@@ -68,7 +67,7 @@ class Loop:
         self.diagnostics = probe.collect(DiagnosticArray, '/diagnostics')
         for name in ('radio_driver', 'beamformer'):
             probe.activate(f'/{name}')
-        assert probe.call(SetBool, 'radio/arm', SetBool.Request(data=True)).success
+        self.arm(True)
 
     def start(self, name):
         special = {
@@ -82,12 +81,8 @@ class Loop:
         self.processes[name] = self.graph.start(
             name, {'deployment_file': self.deployment, **special.get(name, {})}, arguments)
 
-    def signal(self, name, number):
-        os.kill(self.processes[name].process.pid, number)
-
-    def kill(self, name):
-        self.signal(name, signal.SIGKILL)
-        self.processes[name].wait()
+    def arm(self, on):
+        assert self.probe.call(SetBool, 'radio/arm', SetBool.Request(data=on)).success
 
     def tracking(self, known_as=''):
         """
@@ -97,17 +92,17 @@ class Loop:
         """
         for heard in (self.status, self.designs, self.estimates):
             heard.clear()
-        names = []
-
-        def seen(message):
-            names[:] = [entry.id for entry in message.estimates
-                        if entry.state == EchoEstimate.STATE_DETECTED and np.linalg.norm(
-                            np.subtract([entry.position.x, entry.position.y, entry.position.z],
-                                        T1)) < 0.05]
-            return len(names) == 1 and names[0].startswith(known_as)
-
-        self.estimates.wait(seen)
-        self.designs.wait(lambda m: self.bodies(m) == {'u1', names[0]} and not m.fallback_reason)
+        # What the track is called may change on the way: what the beams are for in the end counts.
+        (design,) = self.designs.wait(
+            lambda m: not m.fallback_reason and len(self.bodies(m) - {'u1'}) == 1
+            and 'u1' in self.bodies(m)
+            and min(self.bodies(m) - {'u1'}).startswith(known_as))
+        name = min(self.bodies(design) - {'u1'})
+        self.estimates.clear()
+        self.estimates.wait(lambda m: [
+            entry.id for entry in m.estimates
+            if entry.state == EchoEstimate.STATE_DETECTED and np.linalg.norm(np.subtract(
+                [entry.position.x, entry.position.y, entry.position.z], T1)) < 0.05] == [name])
         self.transmitting()
 
     @staticmethod
@@ -158,18 +153,15 @@ def safe(loop):
 
 def test_tracker_stopped_and_continued(loop):
     loop.tracking()
-    loop.signal('tracker', signal.SIGSTOP)
-    try:
+    with loop.processes['tracker'].held():
         loop.users_only()
         loop.told('localizer', 'no track to look for')
-    finally:
-        loop.signal('tracker', signal.SIGCONT)
     loop.tracking()
 
 
 def test_tracker_killed_and_started_again(loop):
     loop.tracking()
-    loop.kill('tracker')
+    loop.processes['tracker'].stop(signal.SIGKILL)
     loop.users_only()
     loop.start('tracker')
     loop.tracking('t1')
@@ -177,18 +169,15 @@ def test_tracker_killed_and_started_again(loop):
 
 def test_localizer_stopped_and_continued(loop):
     loop.tracking()
-    loop.signal('localizer', signal.SIGSTOP)
-    try:
+    with loop.processes['localizer'].held():
         loop.told('tracker', 'no echo of')
         loop.transmitting()
-    finally:
-        loop.signal('localizer', signal.SIGCONT)
     loop.tracking()
 
 
 def test_localizer_killed_and_started_again(loop):
     loop.tracking()
-    loop.kill('localizer')
+    loop.processes['localizer'].stop(signal.SIGKILL)
     loop.told('tracker', 'no echo of')
     # The track coasts to its end; the beams are for the user alone then.
     loop.told('tracker', 'no confirmed track')
@@ -200,8 +189,8 @@ def test_localizer_killed_and_started_again(loop):
 
 def test_nobody_tells_of_echoes_where_the_radio_is_muted(loop):
     loop.tracking()
-    assert loop.probe.call(SetBool, 'radio/arm', SetBool.Request(data=False)).success
+    loop.arm(False)
     loop.status.wait(lambda m: m.muted)
     loop.told('localizer', 'no echoes for')
-    assert loop.probe.call(SetBool, 'radio/arm', SetBool.Request(data=True)).success
+    loop.arm(True)
     loop.tracking()
