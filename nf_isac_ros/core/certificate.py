@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.fisher import jacobi_inverse
 from nf_isac_ros.core.problem import Problem
+from nf_isac_ros.core.small_matrices import cholesky
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -161,5 +162,10 @@ def largest_eigenvalue(cost: Complex, channels: Complex, multipliers: Real, sinr
         for i in range(d):
             for j in range(d):
                 lifted[i, j] += gain * channels[i, u] * np.conj(channels[j, u])
-        largest = max(largest, np.linalg.eigvalsh(lifted)[-1])
+        # A Cholesky factorisation tells, in a tenth of the time, that it is none of the larger.
+        below = -lifted
+        for i in range(d):
+            below[i, i] += largest
+        if u == 0 or not cholesky(below) > 0.0:
+            largest = max(largest, np.linalg.eigvalsh(lifted)[-1])
     return largest

@@ -39,16 +39,18 @@ def test_outer_products_are_packed_like_matrices(turned, factor):
 
 
 @pytest.mark.parametrize('n', [1, 2, 3, 6])
-def test_longest_steps_end_where_an_eigenvalue_is_zero(n):
+def test_longest_steps_end_where_an_eigenvalue_is_zero_and_not_beyond_the_most(n):
     rng = np.random.default_rng(n)
     values, step = rng.uniform(0.5, 2.0, n), hermitian(rng, n)
-    if n == 1:
-        step = -np.abs(step)
-    both = longest_affine_step(values, step)
-    for length, parts in ((longest_step(values, step), (step,)),
-                          (both, (step, -np.diag(values) - step))):
+    # A step with eigenvalues of both signs, or one that shrinks the only one.
+    step = step if n > 1 else -2.0 * values[:, np.newaxis].astype(complex)
+    for find, most, parts in ((longest_step, 1e3, (step,)),
+                              (longest_affine_step, 1.0, (step, -np.diag(values) - step))):
+        length = find(values, step, most)
         lowest = min(np.linalg.eigvalsh(np.diag(values) + length * part)[0] for part in parts)
         assert lowest == pytest.approx(0.0, abs=1e-9 * length)
+        assert find(values, step, 0.9 * length) == 0.9 * length
+        assert find(values, step, min(1.01 * length, most)) == pytest.approx(length, rel=1e-12)
 
 
 @pytest.mark.parametrize('n, w', [(10, 6), (5, 3), (3, 3), (1, 1)])

@@ -13,6 +13,7 @@ import numpy as np
 from nf_isac_ros.core.compiled import compiled_step
 from nf_isac_ros.core.small_matrices import (
     ROTATED,
+    cholesky,
     dagger,
     eigh,
     hermitian,
@@ -20,8 +21,6 @@ from nf_isac_ros.core.small_matrices import (
 )
 
 SQRT2 = np.sqrt(2.0)
-# A step that is not limited by a cone.
-UNLIMITED = 1e3
 # Products of primal and dual eigenvalues that are this far below or above their mean are brought
 # back, as in Gondzio, Comput. Optim. Appl. 6, 1996.
 LOWEST, HIGHEST = 0.1, 10.0
@@ -136,24 +135,50 @@ def _extremes(values, step):
 
 
 @compiled_step
-def longest_step(values, step):
-    """Largest factor with diag(values) + factor * step positive semidefinite."""
+def _inside(values, step, share, length):
+    """Whether share * diag(values) + length * step is positive definite; costs next to nothing."""
+    n = len(values)
+    moved = np.empty((n, n), dtype=np.complex128)
+    for i in range(n):
+        for j in range(i):
+            moved[i, j] = length * step[i, j]
+        moved[i, i] = share * values[i] + length * step[i, i].real
+    return cholesky(moved) > 0.0
+
+
+@compiled_step
+def longest_step(values, step, most):
+    """
+    Largest factor, up to `most`, with diag(values) + factor * step positive semidefinite.
+
+    Most steps are limited by one cone of many: eigenvalues are looked at only where a Cholesky
+    factorisation says that this one might be it.
+    """
+    if _inside(values, step, 1.0, most):
+        return most
     lowest = _extremes(values, step)[0]
-    return UNLIMITED if lowest > -1.0 / UNLIMITED else -1.0 / lowest
+    return most if -lowest * most < 1.0 else -1.0 / lowest
 
 
 @compiled_step
-def longest_affine_step(values, step):
-    """Do the same for a step and for -diag(values) - step, its dual where products go to zero."""
+def longest_affine_step(values, step, most):
+    """
+    Do the same for a step and for -diag(values) - step, its dual where products go to zero.
+
+    For `most` up to 1.
+    """
+    if _inside(values, step, 1.0, most) and _inside(values, step, 1.0 - most, -most):
+        return most
     lowest, highest = _extremes(values, step)
-    primal = UNLIMITED if lowest > -1.0 / UNLIMITED else -1.0 / lowest
-    return min(primal, UNLIMITED if highest < 1.0 / UNLIMITED - 1.0 else 1.0 / (1.0 + highest))
+    if -lowest * most > 1.0:
+        most = -1.0 / lowest
+    return most if (1.0 + highest) * most < 1.0 else 1.0 / (1.0 + highest)
 
 
 @compiled_step
-def longest_slack_step(values, step):
-    """Largest factor with values + factor * step nonnegative."""
-    longest = UNLIMITED
+def longest_slack_step(values, step, most):
+    """Largest factor, up to `most`, with values + factor * step nonnegative."""
+    longest = most
     for k in range(len(values)):
         if step[k] < 0:
             longest = min(longest, -values[k] / step[k])

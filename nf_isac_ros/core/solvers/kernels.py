@@ -38,6 +38,8 @@ Complex = NDArray[np.complex128]
 
 # Step to the boundary of the cones.
 STEP_FRACTION = 0.98
+# A longer way than this to the boundary makes no difference.
+LONGEST_STEP = 1.0 / STEP_FRACTION
 # Complementarity falls by no more than this in a step, for which the second order is good enough.
 LEAST_CENTRING = 0.1
 # A predictor that hits the boundary early says that the point is off the central path.
@@ -722,24 +724,24 @@ def _step_length(scaling, direction):
     One length for primal and dual: with two of them the gradient, which is not linear, runs away
     from the multipliers.
     """
-    length = min(longest_step(scaling.values, direction.covariance),
-                 longest_step(scaling.values, direction.covariance_dual),
-                 longest_slack_step(scaling.slack_values, direction.slacks),
-                 longest_slack_step(scaling.slack_values, direction.slacks_dual))
+    length = longest_slack_step(scaling.slack_values, direction.slacks, LONGEST_STEP)
+    length = longest_slack_step(scaling.slack_values, direction.slacks_dual, length)
+    length = longest_step(scaling.values, direction.covariance, length)
+    length = longest_step(scaling.values, direction.covariance_dual, length)
     for k in range(len(scaling.part_values)):
-        length = min(length, longest_step(scaling.part_values[k], direction.parts[k]),
-                     longest_step(scaling.part_values[k], direction.parts_dual[k]))
+        length = longest_step(scaling.part_values[k], direction.parts[k], length)
+        length = longest_step(scaling.part_values[k], direction.parts_dual[k], length)
     return length
 
 
 @compiled_step
 def _affine_step_length(scaling, direction):
     """Do the same for the predictor, whose dual steps follow from the primal ones."""
-    length = min(longest_affine_step(scaling.values, direction.covariance),
-                 longest_slack_step(scaling.slack_values, direction.slacks),
-                 longest_slack_step(scaling.slack_values, direction.slacks_dual))
+    length = longest_slack_step(scaling.slack_values, direction.slacks, 1.0)
+    length = longest_slack_step(scaling.slack_values, direction.slacks_dual, length)
+    length = longest_affine_step(scaling.values, direction.covariance, length)
     for k in range(len(scaling.part_values)):
-        length = min(length, longest_affine_step(scaling.part_values[k], direction.parts[k]))
+        length = longest_affine_step(scaling.part_values[k], direction.parts[k], length)
     return length
 
 
@@ -988,7 +990,7 @@ def _iterate(form, state, evidence, refinements, gap):
     # Not a literal zero, for which everything below would be compiled once more.
     unrefined = 0 * refinements
     direction = _direction(form, scaling, system, unmet, _affine_right(scaling), unrefined)
-    length = min(1.0, _affine_step_length(scaling, direction))
+    length = _affine_step_length(scaling, direction)
     after = max(_complementarity_after(scaling, direction, length) / degree(form), 0.0)
     target = mean * max(
         LEAST_CENTRING, min(1.0, (after / mean) ** 3), OFF_PATH * (1.0 - length) ** 2)
