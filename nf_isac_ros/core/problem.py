@@ -105,6 +105,24 @@ class SigmaPoint:
 
 
 @dataclass(frozen=True)
+class Places:
+    """
+    Where all bodies of a scene are.
+
+    Attributes
+    ----------
+    names : tuple of (str, str, int)
+        Role and id of each, and how many points it has: the visible sections of an extended target.
+    points : ndarray, shape (n, 3)
+        Of all, in that order [m].
+
+    """
+
+    names: tuple[tuple[str, str, int], ...]
+    points: Real
+
+
+@dataclass(frozen=True)
 class Problem:
     """
     Reduced form of a scene.
@@ -206,6 +224,38 @@ class Problem:
     def dimension(self) -> int:
         """Dimension d of the reduced subspace."""
         return self.basis.shape[1]
+
+    @cached_property
+    def places(self) -> Places | None:
+        """Of point targets, extended targets and users; None if a user has but a channel."""
+        scene = self.scene
+        users = [user.position for user in scene.users if user.position is not None]
+        if len(users) < len(scene.users):
+            return None
+        names = [('target', target.id, 1) for target in scene.targets]
+        points = [target.position for target in scene.targets]
+        for body, fisher in zip(scene.extended, self.extended, strict=True):
+            names.append(('target', body.id, len(fisher.sections)))
+            points += list(body.position + fisher.sections.points @ body.pose.rotation[:, :2].T)
+        names += [('user', user.id, 1) for user in scene.users]
+        return Places(tuple(names), np.array(points + users).reshape(-1, 3))
+
+    @cached_property
+    def phases(self) -> Complex:
+        """
+        Of what the array's middle sees of each transmit column, and of the users, last; size one.
+
+        Derivatives have the phase of the response that they are of.
+        """
+        seen = self.columns[self.scene.transmit_array.middle]
+        sizes = np.abs(seen)
+        phases = np.where(sizes > 0.0, seen, 1.0) / np.where(sizes > 0.0, sizes, 1.0)
+        counts = [len(self.scene.targets), *(len(fisher.sections) for fisher in self.extended)]
+        of_columns = [
+            np.tile(phases[own][:count], (own.stop - own.start) // count)
+            for own, count in zip((self.point_columns, *self.extended_columns), counts,
+                                  strict=True) if count]
+        return np.concatenate([*of_columns, phases[:len(self.scene.users)]])
 
     @cached_property
     def nuisance_first(self) -> tuple[NDArray[np.intp], int]:

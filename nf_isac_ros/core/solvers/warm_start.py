@@ -91,11 +91,11 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
         return None
     state = path.state(level)
 
-    before, after = _phases(old), _phases(problem)
     users = len(problem.scene.users)
+    before, after = old.phases, problem.phases
     begun, value = carried(
-        form, state, np.ascontiguousarray(old.user_channels), _aligned(old, before),
-        _aligned(problem, after), after[len(after) - users:] / before[len(before) - users:])
+        form, state, np.ascontiguousarray(old.user_channels), _aligned(old), _aligned(problem),
+        after[len(after) - users:] / before[len(before) - users:])
     return (form._replace(scale=path.ratio * value), begun) if value < np.inf else None
 
 
@@ -103,43 +103,14 @@ def displacement(old: Problem, new: Problem) -> float | None:
     """Largest distance that a body moved, in wavelengths; None if the bodies are not the same."""
     if old.user_channels.shape != new.user_channels.shape:
         return None
-    before, after = _places(old), _places(new)
-    if before is None or after is None or list(before) != list(after):
+    before, after = old.places, new.places
+    if before is None or after is None or before.names != after.names:
+        # An extended target may also show another number of sections.
         return None
-    if any(place.shape != after[body].shape for body, place in before.items()):
-        # An extended target shows another number of sections.
-        return None
-    largest = max(float(np.linalg.norm(after[body] - place, axis=-1).max())
-                  for body, place in before.items())
-    return largest / new.scene.radio.wavelength
+    moved = after.points - before.points
+    return float(np.sqrt(np.max(np.sum(moved * moved, axis=1)))) / new.scene.radio.wavelength
 
 
-def _places(problem: Problem) -> dict[tuple[str, str], Real] | None:
-    """Positions by role and id, in order; None if a user is known by its channel only."""
-    scene = problem.scene
-    places = {('target', target.id): target.position for target in scene.targets}
-    for body, fisher in zip(scene.extended, problem.extended, strict=True):
-        places['target', body.id] = (
-            body.position + fisher.sections.points @ body.pose.rotation[:, :2].T)
-    for user in scene.users:
-        if user.position is None:
-            return None
-        places['user', user.id] = user.position
-    return places
-
-
-def _phases(problem: Problem) -> Complex:
-    """Of what the array's middle sees of each transmit column, and of the users, last."""
-    phases = np.exp(1j * np.angle(problem.columns[problem.scene.transmit_array.middle]))
-    # Derivatives have the phase of the response that they are of.
-    counts = [len(problem.scene.targets), *(len(fisher.sections) for fisher in problem.extended)]
-    spans = [problem.point_columns, *problem.extended_columns]
-    return np.concatenate(
-        [np.tile(phases[own][:count], (own.stop - own.start) // count)
-         for own, count in zip(spans, counts, strict=True) if count]
-        + [phases[:len(problem.scene.users)]])
-
-
-def _aligned(problem: Problem, phases: Complex) -> Complex:
+def _aligned(problem: Problem) -> Complex:
     return aligned(np.ascontiguousarray(problem.fisher.transmit),
-                   np.ascontiguousarray(problem.user_channels), phases)
+                   np.ascontiguousarray(problem.user_channels), problem.phases)
