@@ -356,8 +356,9 @@ class DesignCycle:
             if isinstance(zero_forcing, ZeroForcing):
                 zero_forcing.remember(problem, outcome.beams)
             return solution
-        if not switching or problem.extended and solution.warm:
-            # A start from the optimum of the scene before is better than what is quick.
+        if not switching or solution.warm and (problem.extended or not hopeless):
+            # One step from the optimum of the scene before is as good as what is quick, which would
+            # only be later: for points within a per cent.
             return solution
         try:
             lesser, _ = self._run(problem, replace(quick, objective=design.objective),
@@ -537,7 +538,7 @@ def mute(scene: Scene, design: str, reason: str) -> Solution:
         design=design, quality=Quality.MUTE, reason=reason, communication=none, sensing=none,
         targets=(), users=(), objective=np.nan, bound=np.nan, gap=np.nan, sum_crb=np.nan,
         isotropic_sum_crb=np.nan, power=0.0, power_limit=scene.radio.power,
-        covariance_eigenvalues=np.zeros(0), subspace_dimension=0)
+        subspace_dimension=0)
 
 
 def full_rank_isotropic(solution: Solution) -> Solution:
@@ -545,5 +546,4 @@ def full_rank_isotropic(solution: Solution) -> Solution:
     n = len(solution.sensing)
     sensing = np.eye(n, dtype=complex) * np.sqrt(solution.power_limit / n)
     return replace(
-        solution, sensing=sensing, power=float(np.linalg.norm(sensing) ** 2),
-        covariance_eigenvalues=np.full(n, solution.power_limit / n))
+        solution, sensing=sensing, power=float(np.linalg.norm(sensing) ** 2))

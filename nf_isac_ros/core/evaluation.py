@@ -66,7 +66,6 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         sum_crb=sum((float(target.crb.trace()) for target in targets), 0.0),
         isotropic_sum_crb=sum((target.isotropic_crb for target in targets), 0.0),
         power=used, power_limit=power,
-        covariance_eigenvalues=_eigenvalues(reduced)[:dimension] * power,
         subspace_dimension=dimension, iterations=outcome.iterations, warm=outcome.warm,
         times_ms=dict(times_ms or {}), coverage_limit=outcome.coverage_limit)
 
@@ -118,15 +117,6 @@ def _product(factor: float, left: Complex, right: Complex, transposed: int) -> C
         rows = left.shape[1] if transposed else len(left)
         return np.zeros((rows, right.shape[1]), dtype=complex)
     return zgemm(factor, left, right, trans_a=transposed)
-
-
-def _eigenvalues(beams: Complex) -> NDArray[np.float64]:
-    """Eigenvalues of the covariance of beams (d, r), falling, shape (d,)."""
-    d, r = beams.shape
-    smaller = beams.conj().T @ beams if r < d else beams @ beams.conj().T
-    out = np.zeros(d)
-    out[:len(smaller)] = np.maximum(np.linalg.eigvalsh(smaller)[::-1], 0.0)
-    return out
 
 
 def _square(matrix: Complex) -> float:

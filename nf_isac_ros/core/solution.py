@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,8 +128,6 @@ class Solution:
         Sum of the traces of the targets' bounds, and the same for isotropic transmission [m^2].
     power, power_limit : float
         [W].
-    covariance_eigenvalues : ndarray, shape (d,)
-        Of R_X on the reduced subspace, falling [W].
     subspace_dimension : int
         Dimension d of the reduced subspace.
     iterations : int
@@ -157,7 +156,6 @@ class Solution:
     isotropic_sum_crb: float
     power: float
     power_limit: float
-    covariance_eigenvalues: NDArray[np.float64]
     subspace_dimension: int
     iterations: int = 0
     warm: bool = False
@@ -168,6 +166,16 @@ class Solution:
     def weights(self) -> NDArray[np.complex128]:
         """All beams, communication first, shape (N, U + r) [sqrt(W)]."""
         return np.hstack([self.communication, self.sensing])
+
+    @cached_property
+    def covariance_eigenvalues(self) -> NDArray[np.float64]:
+        """Those of R_X on the reduced subspace, falling, shape (d,) [W]."""
+        weights = self.weights
+        smaller = min((weights.conj().T, weights), key=len)
+        found = np.maximum(np.linalg.eigvalsh(smaller @ smaller.conj().T)[::-1], 0.0)
+        out = np.zeros(self.subspace_dimension)
+        out[:len(found)] = found[:len(out)]
+        return out
 
     @property
     def coverage_ratio(self) -> float:
