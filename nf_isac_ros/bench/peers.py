@@ -29,7 +29,10 @@ Complex = NDArray[np.complex128]
 
 # Tolerances that are tried, from the loosest on, over the gap. Those of the compact form are
 # `gap` arguments of `solve_crb`, which asks Clarabel for a fiftieth of it.
-COMPACT_LADDER = (1000.0, 300.0, 100.0, 30.0, 10.0, 5.0, 2.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+COMPACT_LADDER = (
+    1000.0, 300.0, 100.0, 30.0, 10.0, 5.0, 2.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+# Where the first scene begins from so many targets and users on, for which one run takes seconds.
+LARGE, FIRST_IF_LARGE = 8, COMPACT_LADDER.index(0.03)
 # Clarabel on the compact form is fastest without the refinement of its linear systems, and more
 # accurate with it: where both keep the gap, the faster of the two counts.
 COMPACT_VARIANTS = ({'iterative_refinement_enable': False}, {})
@@ -193,23 +196,26 @@ class Peers:
         """
         if 'clarabel_compact' in self._names:
             start = reference(problem)
+            bodies = len(problem.scene.targets) + len(problem.scene.users)
             for name, best in (('clarabel_compact', True),
                                ('clarabel_compact_primal_certificate', False)):
                 self._climb(name, COMPACT_LADDER, [
                     partial(self._compact, problem, start, best, variant)
-                    for variant in COMPACT_VARIANTS], ours)
+                    for variant in COMPACT_VARIANTS], ours,
+                    FIRST_IF_LARGE if bodies >= LARGE else 0)
         for name, solver in (('clarabel_sdr13', 'CLARABEL'), ('scs_sdr13', 'SCS')):
             if name in self._names:
                 self._climb(name, PAPER_LADDER, [partial(self._paper, problem, solver, bound)],
                             ours)
 
     def _climb(self, name: str, steps: tuple[float, ...],
-               variants: Sequence[Callable[[float], Attempt]], ours: float) -> None:
+               variants: Sequence[Callable[[float], Attempt]], ours: float,
+               first: int = 0) -> None:
         if self._spent.get(name, 0.0) > self._seconds:
             return
         started = time.monotonic()
         self._peers.setdefault(name, Peer()).add([
-            self._ladders.setdefault((name, at), Ladder(steps)).climb(run, self._gap)
+            self._ladders.setdefault((name, at), Ladder(steps, first)).climb(run, self._gap)
             for at, run in enumerate(variants)], ours)
         self._spent[name] = self._spent.get(name, 0.0) + time.monotonic() - started
 
