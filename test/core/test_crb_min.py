@@ -16,7 +16,7 @@ from scenes import (
     reference_names,
 )
 
-from nf_isac_ros.core.beams import ReducedBeams, repair, slack
+from nf_isac_ros.core.beams import ReducedBeams, recovered, repair, slack, trimmed
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.cycle import solve
 from nf_isac_ros.core.designs import DESIGNS
@@ -25,6 +25,7 @@ from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import PointTarget, ScatteredPath, Scene, SensingNoise, User
 from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.core.solvers.cvxpy_ import solve_sdr13
+from nf_isac_ros.core.solvers.interior_point import minimise_crb
 
 
 def design(scene, gap=1e-6, name='crb-min'):
@@ -332,6 +333,29 @@ def test_users_first_is_feasible_and_certified_against_the_same_optimum():
     assert fallback.bound <= optimum.objective
     assert fallback.objective >= optimum.objective * (1 - 1e-6)
     assert fallback.quality is Quality.EARLY
+
+
+# Weak sensing beams.
+
+@pytest.mark.parametrize('n_users', [0, 1, 3])
+def test_weak_sensing_beams_go_where_nobody_loses_by_it(n_users):
+    problem = build_problem(random_scene(13, 2, n_users, side=10, min_sinr_db=0.0))
+    point = minimise_crb(problem, 1e-3)
+    beams = recovered(problem, point.covariance, point.parts)
+    fewer = trimmed(problem, beams)
+    assert fewer.sensing.shape[1] < beams.sensing.shape[1]
+    assert fewer.power == pytest.approx(beams.power, rel=1e-14)
+    assert problem.objective(fewer.covariance) < problem.objective(beams.covariance)
+    assert (slack(problem, fewer) >= slack(problem, beams)).all()
+
+
+def test_a_weak_beam_that_a_target_is_seen_by_stays():
+    problem = build_problem(random_scene(13, 1, 0, side=10))
+    powers = np.array([1e-6, *[(1 - 1e-6) / 3] * 3])
+    # The first direction is the target's own: without it there is no echo to know its phase by.
+    alone = ReducedBeams(np.zeros((4, 0), dtype=complex), np.diag(np.sqrt(powers)).astype(complex))
+    assert np.isfinite(problem.objective(alone.covariance))
+    np.testing.assert_array_equal(trimmed(problem, alone).sensing, alone.sensing)
 
 
 # Repair.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nf_isac_ros.core.beams import ReducedBeams, recovered
+from nf_isac_ros.core.beams import ReducedBeams, recovered, trimmed
 from nf_isac_ros.core.certificate import crb_bound, tangent_weights
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.exceptions import SolverError, UnsuitableDesignError
@@ -97,7 +97,7 @@ class WarmStarted:
         narrow, basis = problem.truncated(self._tolerance, usual)
         point = minimise_crb(narrow, SOLVER_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
-        found = recovered(narrow, point.covariance, point.parts)
+        found = trimmed(narrow, recovered(narrow, point.covariance, point.parts))
         beams = ReducedBeams(basis @ found.communication, basis @ found.sensing)
         reached, bound = _certified(problem, point, beams, gap)
         if reached > gap >= _certified(narrow, point, found, gap)[0]:
@@ -153,7 +153,7 @@ def finished(problem: Problem, point: InteriorPoint | CompactPoint,
     Outcome
 
     """
-    beams = recovered(problem, point.covariance, point.parts)
+    beams = trimmed(problem, recovered(problem, point.covariance, point.parts))
     reached, bound = _certified(problem, point, beams, gap)
     return reached, Outcome(beams, bound, point.iterations)
 
