@@ -226,7 +226,7 @@ def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedB
     return beams if spare >= SINR_MARGIN else repair(problem, beams)
 
 
-def trimmed(problem: Problem, beams: ReducedBeams) -> ReducedBeams:
+def trimmed(problem: Problem, beams: ReducedBeams) -> tuple[ReducedBeams, float]:
     """
     Leave out weak sensing beams, and give their power to all others, where no bound rises by that.
 
@@ -244,24 +244,25 @@ def trimmed(problem: Problem, beams: ReducedBeams) -> ReducedBeams:
     ReducedBeams
         With the power of `beams`. No SINR falls and the objective is no larger; beams that have
         to meet further rows come back as they are.
+    float
+        Their objective [m^2]; infinite if singular.
 
     """
+    value = problem.objective(beams.covariance)
     if problem.rows is not None:
-        return beams
+        return beams, value
     power, strengths = beams.power, (np.abs(beams.sensing) ** 2).sum(axis=0)
-    value = np.nan
     for weak in WEAK_POWERS:
         kept = strengths > weak * power
-        left = beams.power - strengths[~kept].sum()
+        left = power - strengths[~kept].sum()
         if kept.all() or not left > 0.0:
             break
-        if np.isnan(value):
-            value = problem.objective(beams.covariance)
         factor = np.sqrt(power / left)
         fewer = ReducedBeams(factor * beams.communication, factor * beams.sensing[:, kept])
-        if problem.objective(fewer.covariance) <= value:
-            return fewer
-    return beams
+        reached = problem.objective(fewer.covariance)
+        if reached <= value:
+            return fewer, reached
+    return beams, value
 
 
 def slack(problem: Problem, beams: ReducedBeams) -> Real:

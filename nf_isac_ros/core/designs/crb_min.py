@@ -97,10 +97,11 @@ class WarmStarted:
         narrow, basis = problem.truncated(self._tolerance, usual)
         point = minimise_crb(narrow, SOLVER_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
-        found = trimmed(narrow, recovered(narrow, point.covariance, point.parts))
+        found, achieved = trimmed(narrow, recovered(narrow, point.covariance, point.parts))
         beams = ReducedBeams(basis @ found.communication, basis @ found.sensing)
-        reached, bound = _certified(problem, point, beams, gap)
-        if reached > gap >= _certified(narrow, point, found, gap)[0]:
+        reached, bound = _certified(
+            problem, point, beams, problem.objective(beams.covariance), gap)
+        if reached > gap >= _certified(narrow, point, found, achieved, gap)[0]:
             self._tolerance *= FINER
         return reached, Outcome(beams, bound, point.iterations, point.warm,
                                 subspace_dimension=narrow.dimension)
@@ -153,17 +154,16 @@ def finished(problem: Problem, point: InteriorPoint | CompactPoint,
     Outcome
 
     """
-    beams = trimmed(problem, recovered(problem, point.covariance, point.parts))
-    reached, bound = _certified(problem, point, beams, gap)
+    beams, achieved = trimmed(problem, recovered(problem, point.covariance, point.parts))
+    reached, bound = _certified(problem, point, beams, achieved, gap)
     return reached, Outcome(beams, bound, point.iterations)
 
 
 def _certified(problem: Problem, point: InteriorPoint | CompactPoint, beams: ReducedBeams,
-               gap: float) -> tuple[float, float]:
+               achieved: float, gap: float) -> tuple[float, float]:
     """Gap, and bound by the solver's weights; by those of the beams where that is not enough."""
     bound = 0.0 if point.weights is None else crb_bound(
         problem, point.weights, point.multipliers)
-    achieved = problem.objective(beams.covariance)
     if not achieved - bound <= gap * achieved:
         weights = tangent_weights(problem, beams.covariance)
         if weights is not None:
