@@ -11,10 +11,12 @@ from scipy.linalg.blas import zgemm
 
 from nf_isac_ros.core.arrays import rayleigh_distance
 from nf_isac_ros.core.beams import received_sinr
+from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.designs.base import Design, Outcome
 from nf_isac_ros.core.fisher import position_bounds
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.scene import Scene
+from nf_isac_ros.core.small_matrices import dagger
 from nf_isac_ros.core.solution import Quality, Solution, TargetReport, UserReport
 
 Complex = NDArray[np.complex128]
@@ -66,7 +68,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         sum_crb=sum((float(target.crb.trace()) for target in targets), 0.0),
         isotropic_sum_crb=sum((target.isotropic_crb for target in targets), 0.0),
         power=used, power_limit=power,
-        covariance_eigenvalues=_eigenvalues(reduced)[:dimension] * power,
+        covariance_eigenvalues=_eigenvalues(np.ascontiguousarray(reduced))[:dimension] * power,
         subspace_dimension=dimension, iterations=outcome.iterations, warm=outcome.warm,
         times_ms=dict(times_ms or {}), coverage_limit=outcome.coverage_limit)
 
@@ -120,12 +122,15 @@ def _product(factor: float, left: Complex, right: Complex, transposed: int) -> C
     return zgemm(factor, left, right, trans_a=transposed)
 
 
+@compiled
 def _eigenvalues(beams: Complex) -> NDArray[np.float64]:
     """Eigenvalues of the covariance of beams (d, r), falling, shape (d,)."""
     d, r = beams.shape
-    smaller = beams.conj().T @ beams if r < d else beams @ beams.conj().T
+    other = dagger(beams)
+    values = np.linalg.eigvalsh(other @ beams if r < d else beams @ other)
     out = np.zeros(d)
-    out[:len(smaller)] = np.maximum(np.linalg.eigvalsh(smaller)[::-1], 0.0)
+    for i in range(len(values)):
+        out[i] = max(values[len(values) - 1 - i], 0.0)
     return out
 
 
@@ -181,7 +186,7 @@ def _extended_report(problem: Problem, index: int, received: Complex,
     """Report from what the columns of an extended target receive of each beam."""
     scene, fisher = problem.scene, problem.extended[index]
     target = scene.extended[index]
-    information = fisher.of_gram(received @ received.conj().T)
+    information = fisher.of_received(received)
     bounds = fisher.bounds(information)
     illumination = (np.abs(received[:len(fisher.sections)]) ** 2).sum(axis=1)
     # What is known of the logarithm of a gain is twice the energy of its echo over the noise.
