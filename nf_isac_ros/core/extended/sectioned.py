@@ -74,25 +74,28 @@ def _task_of(coordinates: Complex, blocks: Complex, wanted: Real, ratio: float,
     selection = np.ascontiguousarray(combine[:len(wanted)].T) @ wanted
 
     w = selection.shape[1]
-    places = np.maximum(told, 0)
+    places = told.copy()
     forms = -np.ones((n_sections, told.shape[1], w), dtype=np.int64)
     for s in range(n_sections):
         for a in range(told.shape[1]):
+            # Places that are not filled have nothing in them.
+            places[s, a] = max(told[s, a], 0)
             for k in range(w):
                 if told[s, a] >= 0:
                     forms[s, a, k] = told[s, a] * w + k
-    lit = np.zeros(0, dtype=np.int64)
-    gains = np.zeros(0)
-    if even:
-        apart, unit = distinct(np.ascontiguousarray(coordinates[:, :n_sections]))
-        seen = np.flatnonzero(apart)
-        if len(seen) > 1:
-            lit = seen * r
-            gains = np.full(len(seen), unit)
+    n_lit = 0
+    lit = np.empty(n_sections, dtype=np.int64)
+    apart, unit = distinct(np.ascontiguousarray(coordinates[:, :n_sections]))
+    for s in range(n_sections):
+        if apart[s]:
+            lit[n_lit] = s * r
+            n_lit += 1
+    if not even or n_lit == 1:
+        n_lit = 0
     return Task(
         columns, pairs, places, forms, selection.size, np.array([0, len(selection)]),
-        np.array([0, w]), selection, np.eye(d, dtype=np.complex128), np.zeros(0), lit, gains,
-        np.zeros(len(lit), dtype=np.int64), ratio), lost
+        np.array([0, w]), selection, np.eye(d, dtype=np.complex128), np.zeros(0),
+        lit[:n_lit].copy(), np.full(n_lit, unit), np.zeros(n_lit, dtype=np.int64), ratio), lost
 
 
 def _joined(first: Task, second: Task) -> Task:
