@@ -104,27 +104,47 @@ def displacement(old: Problem, new: Problem) -> float | None:
     if old.user_channels.shape != new.user_channels.shape:
         return None
     before, after = _places(old), _places(new)
-    if before is None or after is None or list(before) != list(after):
+    if list(before) != list(after):
         return None
     if any(place.shape != after[body].shape for body, place in before.items()):
         # An extended target shows another number of sections.
         return None
-    largest = max(float(np.linalg.norm(after[body] - place, axis=-1).max())
-                  for body, place in before.items())
-    return largest / new.scene.radio.wavelength
+    moved = max(float(np.linalg.norm(after[body] - place, axis=-1).max(initial=0.0))
+                for body, place in before.items()) / new.scene.radio.wavelength
+    return max(moved, _channel_change(old, new))
 
 
-def _places(problem: Problem) -> dict[tuple[str, str], Real] | None:
-    """Positions by role and id, in order; None if a user is known by its channel only."""
+def _channel_change(old: Problem, new: Problem) -> float:
+    """
+    Change of the channels of users without a position, as a distance in wavelengths.
+
+    Of unit norm, and in phase at the array's middle, where a move by a wavelength turns others by
+    a turn at most.
+    """
+    users = [u for u, user in enumerate(new.scene.users) if user.position is None]
+    if not users:
+        return 0.0
+    if len(old.channels) != len(new.channels):
+        return np.inf
+    before, after = (_unit_channels(problem, users) for problem in (old, new))
+    return float(np.linalg.norm(after - before, axis=0).max()) / (2.0 * np.pi)
+
+
+def _unit_channels(problem: Problem, users: list[int]) -> Complex:
+    seen = problem.channels[:, users]
+    turn = np.exp(-1j * np.angle(seen[problem.scene.transmit_array.middle]))
+    return seen * (turn / np.linalg.norm(seen, axis=0))
+
+
+def _places(problem: Problem) -> dict[tuple[str, str], Real]:
+    """Positions by role and id, in order; of a user that is known by its channel only, none."""
     scene = problem.scene
     places = {('target', target.id): target.position for target in scene.targets}
     for body, fisher in zip(scene.extended, problem.extended, strict=True):
         places['target', body.id] = (
             body.position + fisher.sections.points @ body.pose.rotation[:, :2].T)
     for user in scene.users:
-        if user.position is None:
-            return None
-        places['user', user.id] = user.position
+        places['user', user.id] = np.zeros((0, 3)) if user.position is None else user.position
     return places
 
 
