@@ -230,8 +230,8 @@ def trimmed(problem: Problem, beams: ReducedBeams) -> tuple[ReducedBeams, float]
     """
     Leave out weak sensing beams, and give their power to all others, where no bound rises by that.
 
-    An interior point radiates a little in every direction of the subspace. As a rule that is a loss;
-    where an optimum all but hides a target the weakest beam may be what it is seen by.
+    An interior point radiates a little in every direction of the subspace. As a rule that is a
+    loss; where an optimum all but hides a target the weakest beam may be what it is seen by.
 
     Parameters
     ----------

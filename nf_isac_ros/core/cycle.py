@@ -357,8 +357,8 @@ class DesignCycle:
                 zero_forcing.remember(problem, outcome.beams)
             return solution
         if not switching or solution.warm and (problem.extended or not hopeless):
-            # One step from the optimum of the scene before is as good as what is quick, which would
-            # only be later: for points within a per cent.
+            # One step from the optimum of the scene before is as good as what is quick, for points
+            # within a per cent, and is there already.
             return solution
         try:
             lesser, _ = self._run(problem, replace(quick, objective=design.objective),

@@ -171,7 +171,7 @@ def _extended_report(problem: Problem, index: int, received: Complex,
     """Report from what the columns of an extended target receive of each beam."""
     scene, fisher = problem.scene, problem.extended[index]
     target = scene.extended[index]
-    information = fisher.of_gram(received @ received.conj().T)
+    information = fisher.of_received(received)
     bounds = fisher.bounds(information)
     illumination = (np.abs(received[:len(fisher.sections)]) ** 2).sum(axis=1)
     # What is known of the logarithm of a gain is twice the energy of its echo over the noise.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
+from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.build import build_extended_fisher
 from nf_isac_ros.core.extended.gram import ExtendedFisher
@@ -37,6 +38,8 @@ Complex = NDArray[np.complex128]
 
 # Dimensions of a truncated subspace that differ by no more are about the same.
 USUAL_MARGIN = 3
+# Singular values above this are those of a Gram matrix, to rounding, which are found faster.
+GRAM_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Places:
     Attributes
     ----------
     names : tuple of (str, str, int)
-        Role and id of each, and how many points it has: the visible sections of an extended target.
+        Role and id of each, and how many points it has: an extended target its visible sections.
     points : ndarray, shape (n, 3)
         Of all, in that order [m].
 
@@ -226,19 +229,17 @@ class Problem:
         return self.basis.shape[1]
 
     @cached_property
-    def places(self) -> Places | None:
-        """Of point targets, extended targets and users; None if a user has but a channel."""
+    def places(self) -> Places:
+        """Of point targets, extended targets and users; a user with but a channel has no point."""
         scene = self.scene
-        users = [user.position for user in scene.users if user.position is not None]
-        if len(users) < len(scene.users):
-            return None
         names = [('target', target.id, 1) for target in scene.targets]
         points = [target.position for target in scene.targets]
         for body, fisher in zip(scene.extended, self.extended, strict=True):
             names.append(('target', body.id, len(fisher.sections)))
             points += list(body.position + fisher.sections.points @ body.pose.rotation[:, :2].T)
-        names += [('user', user.id, 1) for user in scene.users]
-        return Places(tuple(names), np.array(points + users).reshape(-1, 3))
+        names += [('user', user.id, int(user.position is not None)) for user in scene.users]
+        points += [user.position for user in scene.users if user.position is not None]
+        return Places(tuple(names), np.array(points).reshape(-1, 3))
 
     @cached_property
     def phases(self) -> Complex:
@@ -329,9 +330,8 @@ class Problem:
 
     def truncation(self, tolerance: float, usual: int | None = None) -> Complex:
         """Basis of `truncated` alone, shape (d, d'), the users' directions first."""
-        rank = int(np.count_nonzero(np.abs(self.user_channels).sum(axis=1)))
-        norms = np.linalg.norm(self.fisher.transmit, axis=0)
-        rest = self.fisher.transmit[rank:] / np.where(norms > 0, norms, 1.0)
+        rank = int(np.count_nonzero(self.user_channels.any(axis=1)))
+        rest = _unit_columns(np.ascontiguousarray(self.fisher.transmit), rank)
         # Ranges of points rest on directions that have next to nothing in their columns.
         first = 4 * len(self.scene.targets) if self.extended else 0
         n_points = min(first, len(rest))
@@ -339,13 +339,13 @@ class Problem:
         if n_points:
             turned, _ = np.linalg.qr(rest[:, :first], mode='complete')
             others = turned[:, n_points:]
-            rest = others.conj().T @ rest[:, first:]
-        vectors, values, _ = np.linalg.svd(rest, full_matrices=False)
+            rest = others.conj().T @ np.ascontiguousarray(rest[:, first:])
+        vectors, values = _left_vectors(rest, tolerance)
         count, always = int(np.count_nonzero(values > tolerance)), rank + n_points
         if usual is not None and abs(always + count - usual) <= USUAL_MARGIN:
             count = min(max(usual - always, 0), len(values))
         vectors = vectors[:, :count]
-        kept = np.hstack([turned[:, :n_points], vectors if others is None else others @ vectors])
+        kept = vectors if others is None else np.hstack([turned[:, :n_points], others @ vectors])
         basis = np.zeros((self.dimension, rank + kept.shape[1]), dtype=complex)
         basis[:rank, :rank] = np.eye(rank)
         basis[rank:, rank:] = kept
@@ -362,6 +362,37 @@ class Problem:
         if inverse is None:
             return np.inf
         return float(np.vdot(self.selection, inverse @ self.selection))
+
+
+@compiled
+def _unit_columns(columns: Complex, first: int) -> Complex:
+    """Rows from the first on of columns that are scaled to unit norm; zero ones stay so."""
+    d, n = columns.shape
+    out = columns[first:].copy()
+    for j in range(n):
+        size = 0.0
+        for i in range(d):
+            size += columns[i, j].real ** 2 + columns[i, j].imag ** 2
+        if size > 0.0:
+            for i in range(d - first):
+                out[i, j] /= np.sqrt(size)
+    return out
+
+
+@compiled
+def _left_vectors(matrix: Complex, tolerance: float) -> tuple[Complex, Real]:
+    """Left singular vectors and values, falling; values far below the tolerance may be rounded."""
+    if tolerance < GRAM_TOLERANCE:
+        vectors, values, _ = np.linalg.svd(matrix, False)
+        return np.ascontiguousarray(vectors), values
+    squares, turned = np.linalg.eigh(matrix @ np.conj(matrix.T))
+    count = min(matrix.shape)
+    vectors = np.empty((len(matrix), count), dtype=np.complex128)
+    values = np.empty(count)
+    for k in range(count):
+        vectors[:, k] = turned[:, len(matrix) - 1 - k]
+        values[k] = np.sqrt(max(squares[len(matrix) - 1 - k], 0.0))
+    return vectors, values
 
 
 def build_problem(scene: Scene) -> Problem:

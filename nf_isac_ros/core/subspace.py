@@ -25,8 +25,8 @@ MANY_COLUMNS = 24
 EIGENVALUE_TOLERANCE = 1e-14
 # Square norm of the inverse factor of a Gram matrix over its order, one for the identity.
 NEARLY_ORTHONORMAL = 2.0
-# Up to this square norm of the inverse of that factor the basis is orthonormal to 5e-13, and powers
-# and SINRs are right to as much: beams are given a margin of 1e-10.
+# Up to this square norm of the inverse of that factor the basis is orthonormal to 5e-13, and
+# powers and SINRs are right to as much: beams are given a margin of 1e-10.
 ACCURATE = 1000.0
 
 

@@ -105,6 +105,47 @@ def test_distances_count_what_a_body_does_not_only_where_its_centre_is():
     assert displacement(before, other) is None
 
 
+def known_by_channel(scene, change=0.0):
+    """Return the scene with a channel instead of the first user's place, turned and changed."""
+    channel = build_problem(scene).channels[:, 0]
+    aside = np.random.default_rng(3).normal(size=(2, len(channel))).T @ [1.0, 1.0j]
+    # Orthogonal, and not where its phase is counted from.
+    others = channel.copy()
+    others[scene.transmit_array.middle] = aside[scene.transmit_array.middle] = 0.0
+    aside -= others * np.vdot(others, aside) / np.linalg.norm(others) ** 2
+    aside *= np.linalg.norm(channel) / np.linalg.norm(aside)
+    user = replace(scene.users[0], position=None,
+                   channel=np.exp(1j * scene.stamp) * (channel + change * aside))
+    return replace(scene, users=(user, *scene.users[1:]))
+
+
+@pytest.mark.parametrize(('n_extended', 'n_points'), [(1, 0), (0, 1)])
+def test_users_known_by_their_channels_are_no_reason_to_begin_anew(n_extended, n_points):
+    cycle = DesignCycle(DesignSettings(gap=1e-3))
+    first, *others = [cycle.step(known_by_channel(street(time, n_extended, n_points)))
+                      for time in (0.0, 0.001, 0.002)]
+    assert not first.warm
+    for warm in others:
+        assert warm.warm and warm.iterations < first.iterations
+        assert warm.quality is Quality.OPTIMAL and worst_violation(warm) <= 1e-6
+    # Another channel altogether, as far away as a body that jumps.
+    scene = known_by_channel(street(0.003, n_extended, n_points))
+    other = replace(scene.users[0], channel=scene.users[0].channel[::-1] * np.exp(
+        1j * np.arange(len(scene.users[0].channel)) ** 2))
+    jumped = cycle.step(replace(scene, users=(other, *scene.users[1:])))
+    assert jumped.quality is Quality.OPTIMAL and worst_violation(jumped) <= 1e-6
+
+
+def test_a_channel_that_changes_counts_as_a_move():
+    before = build_problem(known_by_channel(street()))
+    # As a rotation by the angle whose tangent is the change, on the unit sphere.
+    for change in (1e-3, 0.1):
+        after = build_problem(known_by_channel(street(), change))
+        assert displacement(before, after) == pytest.approx(
+            2.0 * np.sin(0.5 * np.arctan(change)) / (2.0 * np.pi), rel=1e-2)
+    assert displacement(before, build_problem(street())) is None
+
+
 def test_a_body_that_jumps_is_designed_for_from_scratch():
     cycle = DesignCycle(DesignSettings(gap=1e-3))
     cycle.step(street())

@@ -14,7 +14,7 @@ from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.channels import saleh_valenzuela
 from nf_isac_ros.core.extended.plane import pose_in_plane
 from nf_isac_ros.core.extended.problem import LEAST_RATIO, extended_problem
-from nf_isac_ros.core.extended.sectioned import sectioned_task, with_coverage
+from nf_isac_ros.core.extended.sectioned import sectioned_task
 from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import (
     BoundWeights,
@@ -82,7 +82,7 @@ def random_covariance(d, seed=0):
 @each
 def test_section_by_section_the_objective_is_the_same(scene):
     problem = build_problem(scene)
-    task, whole = sectioned_task(problem), extended_problem(problem, None)
+    task, whole = sectioned_task(problem, None), extended_problem(problem, None)
     covariance = random_covariance(problem.dimension)
     seen = task.columns.conj().T @ covariance @ task.columns
     point = kernels.evaluated(task, seen)
@@ -124,7 +124,7 @@ def test_the_certified_loss_is_close_to_the_true_one(scene):
 def test_the_ceiling_of_a_bound_is_one():
     """By eigenvalues, and from the Fisher map of the problem instead of the sections."""
     problem = build_problem(SCENES['four-users'])
-    whole = with_coverage(sectioned_task(problem), problem, 2.0)
+    whole = sectioned_task(problem, 2.0)
     channels = np.ascontiguousarray(problem.user_channels)
     d, n_users = channels.shape
     frame = np.eye(d, dtype=complex)
@@ -168,4 +168,4 @@ def test_the_ceiling_of_a_bound_is_one():
 def test_what_cannot_be_located_is_refused():
     scene = options(with_users(far_scene(VEHICLE, sections=1), 1), objective='centre')
     with pytest.raises(SceneError, match='cannot be with these arrays'):
-        sectioned_task(build_problem(scene))
+        sectioned_task(build_problem(scene), None)

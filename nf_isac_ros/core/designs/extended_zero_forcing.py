@@ -24,7 +24,7 @@ from nf_isac_ros.core.exceptions import InfeasibleError, SolverError, Unsuitable
 from nf_isac_ros.core.extended.extraction import data_beams
 from nf_isac_ros.core.extended.problem import coverage_rows, extended_problem, require_extended
 from nf_isac_ros.core.extended.restoration import restored
-from nf_isac_ros.core.extended.sectioned import sectioned_task, with_coverage
+from nf_isac_ros.core.extended.sectioned import sectioned_task
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers import extended_kernels as kernels
 from nf_isac_ros.core.solvers.clarabel_blocks import BlockPoint, solve_zero_forcing
@@ -39,9 +39,9 @@ LARGEST_TRUNCATION = 0.1
 # Shares of the SINRs' multipliers that bounds are tried with: what a user's requirement costs zero
 # forcing, and what it costs at all, may differ much.
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
-# The solver aims for this much of the gap; what it still sends besides data is lost, where there
-# is no sensing stream.
-SOLVER_SHARE = 0.5
+# The solvers aim for this much of the gap, the compiled one and the others; what they still send
+# besides data is lost, where there is no sensing stream.
+SECTIONED_SHARE, SOLVER_SHARE = 0.8, 0.5
 # How many times interference counts where none is to be heard.
 STIFFNESS = 1e4
 
@@ -154,14 +154,12 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
     Without a sensing stream these are the beams of the users, if they are almost all of it.
     """
     data_only = bool(len(problem.sinr)) and not problem.scene.options.sensing_stream
-    task = sectioned_task(problem)
-    if ratio is not None:
-        task = with_coverage(task, problem, ratio)
+    task = sectioned_task(problem, ratio)
     try:
         found = kernels.forced_beams(
             task, problem.truncation(min(np.sqrt(gap), LARGEST_TRUNCATION)),
             np.ascontiguousarray(problem.user_channels), problem.user_noise, problem.sinr, gap,
-            SOLVER_SHARE, data_only)
+            SECTIONED_SHARE, data_only)
     except np.linalg.LinAlgError:
         return None
     if not found.gap <= gap:

@@ -153,27 +153,20 @@ class ExtendedFisher:
         columns = self.columns if basis is None else basis.conj().T @ self.columns
         return columns @ self.selectors
 
-    def _of_blocks(self, grams: Complex) -> Real:
-        n = len(self.names)
-        filtered = (grams[:, None] @ self.blocks).transpose(1, 0, 2, 3).reshape(n, -1)
-        fisher = (self._flat @ filtered.T).real
-        return 0.5 * (fisher + fisher.T)
-
-    @cached_property
-    def _flat(self) -> Complex:
-        return np.ascontiguousarray(
-            self.blocks.transpose(1, 0, 2, 3).reshape(len(self.names), -1).conj())
-
     def of_gram(self, gram: Complex) -> Real:
         """Fisher matrix (n, n) for columns^H R columns = gram, shape (r K, r K) [W]."""
         k, _, r, _ = self.blocks.shape
-        return self._of_blocks(np.einsum('ikjk->kij', gram.reshape(r, k, r, k)))
+        return fisher_of_blocks(self.blocks, np.ascontiguousarray(
+            np.einsum('ikjk->kij', gram.reshape(r, k, r, k))))
 
     def of_factor(self, factor: Complex) -> Real:
         """Fisher matrix (n, n) for R = W W^H, W of shape (N, s) [sqrt(W)]."""
-        k, _, r, _ = self.blocks.shape
-        seen = (factor.conj().T @ self.columns).reshape(-1, r, k)
-        return self._of_blocks(np.einsum('sik,sjk->kij', seen.conj(), seen))
+        return self.of_received(self.columns.conj().T @ factor)
+
+    def of_received(self, received: Complex) -> Real:
+        """Fisher matrix (n, n) for columns^H W = received, shape (r K, s) [sqrt(W)]."""
+        return fisher_of_blocks(self.blocks, _section_grams(
+            np.ascontiguousarray(received), self.blocks.shape[2]))
 
     def of_covariance(self, covariance: Complex | Real) -> Real:
         """Fisher matrix (n, n) for a covariance (N, N) [W]."""
@@ -317,46 +310,14 @@ class ExtendedFisher:
         lost = (np.linalg.norm(vectors[:, ~kept].T @ wanted)
                 > _OUTSIDE * np.linalg.norm(wanted))
         if lost or selection[~known].any():
-            self._refuse()
+            self.refuse()
         turn = vectors[:, kept] / np.sqrt(values[kept])
         combine = np.zeros((len(self.names), turn.shape[1]))
         combine[known] = scale[:, None] * turn
         return _spread(self._combined(combine)), combine.T @ selection
 
-    def sectioned(self, fisher: Real, selection: Real) -> tuple[Real, Real]:
-        """
-        Rescale the nuisance parameters and recombine the others.
-
-        Like `conditioned`, but what only one section tells of is not mixed with anything: the
-        sections stay as sparse as they are.
-
-        Parameters
-        ----------
-        fisher : ndarray, shape (n, n)
-            At a covariance of full rank, such as the isotropic one.
-        selection : ndarray, shape (n, w)
-            E.
-
-        Returns
-        -------
-        combine : ndarray, shape (n, m)
-            Columns: the new parameters, m <= n of them.
-        selection : ndarray, shape (m, w)
-            E for them.
-
-        Raises
-        ------
-        SceneError
-            'not-localisable': a wanted quantity cannot be estimated.
-
-        """
-        combine, lost = _separated(
-            np.ascontiguousarray(fisher), np.ascontiguousarray(selection[:self.wanted]))
-        if lost:
-            self._refuse()
-        return combine, combine.T @ selection
-
-    def _refuse(self) -> NoReturn:
+    def refuse(self) -> NoReturn:
+        """Raise SceneError, 'not-localisable': a wanted quantity cannot be estimated."""
         raise SceneError(
             f'what is to be estimated of {self.target!r} cannot be with these arrays: no '
             'covariance gives a finite bound', 'not-localisable', self.target)
@@ -371,13 +332,85 @@ class ExtendedFisher:
 
 
 @compiled
-def _separated(fisher: Real, selection: Real) -> tuple[Real, bool]:
+def fisher_of_blocks(blocks: Complex, grams: Complex) -> Real:
+    """
+    Fisher matrix of the Gram matrices of the sections.
+
+    Parameters
+    ----------
+    blocks : ndarray, shape (K, n, r, c)
+        As in `ExtendedFisher`.
+    grams : ndarray, shape (K, r, r)
+        Hermitian [W].
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+
+    """
+    n_sections, n, r, c = blocks.shape
+    out = np.zeros((n, n))
+    filtered = np.empty((r, c), dtype=np.complex128)
+    told = np.empty(n, dtype=np.bool_)
+    for s in range(n_sections):
+        # In the near field most parameters are gains of other sections.
+        for a in range(n):
+            told[a] = False
+            for i in range(r):
+                for j in range(c):
+                    told[a] |= blocks[s, a, i, j] != 0.0
+        for a in range(n):
+            if not told[a]:
+                continue
+            for i in range(r):
+                for j in range(c):
+                    entry = 0.0j
+                    for p in range(r):
+                        entry += grams[s, i, p] * blocks[s, a, p, j]
+                    filtered[i, j] = entry
+            for b in range(a + 1):
+                if not told[b]:
+                    continue
+                total = 0.0
+                for i in range(r):
+                    for j in range(c):
+                        total += (blocks[s, b, i, j].real * filtered[i, j].real
+                                  + blocks[s, b, i, j].imag * filtered[i, j].imag)
+                out[a, b] += total
+    for a in range(n):
+        for b in range(a):
+            out[b, a] = out[a, b]
+    return out
+
+
+@compiled
+def _section_grams(received: Complex, r: int) -> Complex:
+    """Gram matrices (K, r, r) of what the columns of each section receive, shape (r K, s)."""
+    n, beams = received.shape
+    k = n // r
+    out = np.zeros((k, r, r), dtype=np.complex128)
+    for s in range(k):
+        for i in range(r):
+            for j in range(i + 1):
+                total = 0.0j
+                for b in range(beams):
+                    total += received[i * k + s, b] * np.conj(received[j * k + s, b])
+                out[s, i, j], out[s, j, i] = total, np.conj(total)
+    return out
+
+
+@compiled
+def separated(fisher: Real, selection: Real) -> tuple[Real, bool]:
     """
     Recombine the wanted parameters so that what is known of them becomes the identity.
+
+    Nuisance parameters are not mixed with anything: sections stay as sparse as they are. The
+    objective tr(E^T F^-1 E) stays the same for every covariance.
 
     Parameters
     ----------
     fisher : ndarray, shape (n, n)
+        At a covariance of full rank, such as the isotropic one.
     selection : ndarray, shape (wanted, w)
 
     Returns

@@ -135,13 +135,13 @@ def sections_apart(problem: Problem) -> list[tuple[list[int], float]]:
     """
     out = []
     for fisher, coordinates in zip(problem.extended, problem.extended_coordinates, strict=True):
-        apart, unit = _apart(np.ascontiguousarray(coordinates[:, :len(fisher.sections)]))
+        apart, unit = distinct(np.ascontiguousarray(coordinates[:, :len(fisher.sections)]))
         out.append((np.flatnonzero(apart).tolist(), unit))
     return out
 
 
 @compiled
-def _apart(seen: Complex) -> tuple[NDArray[np.bool_], float]:
+def distinct(seen: Complex) -> tuple[NDArray[np.bool_], float]:
     """Which columns are like none before them, and one over their mean square norm."""
     gram = np.conj(seen.T) @ seen
     count = len(gram)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import reduce
 
-from nf_isac_ros.core.extended.problem import sections_apart
-from nf_isac_ros.core.information import spans
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.compiled import compiled
+from nf_isac_ros.core.extended.gram import fisher_of_blocks, separated
+from nf_isac_ros.core.extended.problem import distinct
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers.extended_kernels import Task, section_pairs
 
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
-def sectioned_task(problem: Problem) -> Task:
+
+def sectioned_task(problem: Problem, ratio: float | None) -> Task:
     """
-    Arrays of a problem, without users and without coverage.
+    Arrays of a problem, without users.
 
     Parameters
     ----------
     problem : Problem
         With extended targets; what else it has is not looked at.
+    ratio : float or None
+        Largest over smallest illumination of the sections of a target; None: not limited.
 
     Returns
     -------
@@ -30,68 +39,95 @@ def sectioned_task(problem: Problem) -> Task:
         'no-orientation', 'not-localisable': as for `extended_problem`.
 
     """
-    scene, d = problem.scene, problem.dimension
-    parts, selections, pieces = [], [], []
+    tasks = []
     for body, fisher, coordinates in zip(
-            scene.extended, problem.extended, problem.extended_coordinates, strict=True):
-        isotropic = fisher.of_gram(coordinates.conj().T @ coordinates / d)
-        wanted = fisher.selection(scene.options.objective) * np.sqrt(body.weight)
-        combine, selection = fisher.sectioned(isotropic, wanted)
-        parts.append(section_pairs(fisher.blocks, combine))
-        selections.append(selection)
-        r = fisher.blocks.shape[2]
-        pieces.append(coordinates.reshape(d, r, -1).transpose(0, 2, 1))
-    n_local = max(places.shape[1] for _, places in parts)
-    r = max(piece.shape[2] for piece in pieces)
-    sections = spans([len(places) for _, places in parts])
-    rows, chosen = (np.cumsum([0, *(one.shape[axis] for one in selections)]) for axis in (0, 1))
-    columns = np.zeros((d, sections[-1].stop, r), dtype=complex)
-    pairs = np.zeros((sections[-1].stop, n_local, n_local, r, r), dtype=complex)
-    places = np.zeros((sections[-1].stop, n_local), dtype=np.int64)
-    forms = -np.ones((*places.shape, chosen[-1]), dtype=np.int64)
-    selection = np.zeros((rows[-1], chosen[-1]))
-    n_forms = 0
-    for t, ((own, where), piece, one) in enumerate(zip(parts, pieces, selections, strict=True)):
-        n, k = where.shape[1], own.shape[3]
-        columns[:, sections[t], :k] = piece
-        pairs[sections[t], :n, :n, :k, :k] = own
-        selection[rows[t]:rows[t + 1], chosen[t]:chosen[t + 1]] = one
-        told = where >= 0
-        places[sections[t], :n] = np.where(told, where, 0) + rows[t]
-        places[sections[t], n:] = rows[t]
-        # Filled places have nothing in them.
-        numbers = n_forms + where[:, :, None] * one.shape[1] + np.arange(one.shape[1])
-        forms[sections[t], :n, chosen[t]:chosen[t + 1]] = np.where(told[:, :, None], numbers, -1)
-        n_forms += one.size
+            problem.scene.extended, problem.extended, problem.extended_coordinates, strict=True):
+        wanted = fisher.selection(problem.scene.options.objective)
+        task, lost = _task_of(np.ascontiguousarray(coordinates), fisher.blocks,
+                              wanted[:fisher.wanted] * body.weight ** 0.5,
+                              1.0 if ratio is None else ratio, ratio is not None)
+        if lost:
+            fisher.refuse()
+        tasks.append(task)
+    return reduce(_joined, tasks)
+
+
+@compiled
+def _task_of(coordinates: Complex, blocks: Complex, wanted: Real, ratio: float,
+             even: bool) -> tuple[Task, bool]:
+    """Task of one target, and whether something that is wanted of it cannot be estimated."""
+    n_sections, _, r, _ = blocks.shape
+    d = len(coordinates)
+    columns = np.empty((d, n_sections * r), dtype=np.complex128)
+    grams = np.zeros((n_sections, r, r), dtype=np.complex128)
+    for p in range(d):
+        for s in range(n_sections):
+            for i in range(r):
+                columns[p, s * r + i] = coordinates[p, i * n_sections + s]
+    for p in range(d):
+        for s in range(n_sections):
+            for i in range(r):
+                for j in range(r):
+                    grams[s, i, j] += np.conj(columns[p, s * r + i]) * columns[p, s * r + j] / d
+    combine, lost = separated(fisher_of_blocks(blocks, grams), wanted)
+    pairs, told = section_pairs(blocks, combine)
+    selection = np.ascontiguousarray(combine[:len(wanted)].T) @ wanted
+
+    w = selection.shape[1]
+    places = told.copy()
+    forms = -np.ones((n_sections, told.shape[1], w), dtype=np.int64)
+    for s in range(n_sections):
+        for a in range(told.shape[1]):
+            # Places that are not filled have nothing in them.
+            places[s, a] = max(told[s, a], 0)
+            for k in range(w):
+                if told[s, a] >= 0:
+                    forms[s, a, k] = told[s, a] * w + k
+    n_lit = 0
+    lit = np.empty(n_sections, dtype=np.int64)
+    apart, unit = distinct(np.ascontiguousarray(coordinates[:, :n_sections]))
+    for s in range(n_sections):
+        if apart[s]:
+            lit[n_lit] = s * r
+            n_lit += 1
+    if not even or n_lit == 1:
+        n_lit = 0
     return Task(
-        columns=columns.reshape(d, -1), pairs=pairs, places=places, forms=forms, n_forms=n_forms,
-        spans=rows, chosen=chosen, selection=selection,
-        metric=np.eye(d, dtype=complex), least=np.zeros(0), lit=np.zeros(0, dtype=np.int64),
-        gains=np.zeros(0), owners=np.zeros(0, dtype=np.int64), ratio=1.0)
+        columns, pairs, places, forms, selection.size, np.array([0, len(selection)]),
+        np.array([0, w]), selection, np.eye(d, dtype=np.complex128), np.zeros(0),
+        lit[:n_lit].copy(), np.full(n_lit, unit), np.zeros(n_lit, dtype=np.int64), ratio), lost
 
 
-def with_coverage(task: Task, problem: Problem, ratio: float) -> Task:
-    """
-    Add the coverage.
-
-    Parameters
-    ----------
-    task : Task
-        Of the problem.
-    problem : Problem
-    ratio : float
-        Largest over smallest illumination of the sections of a target.
-
-    """
-    r = task.pairs.shape[3]
-    lit, gains, owners, first, owner = [], [], [], 0, 0
-    for fisher, (kept, unit) in zip(problem.extended, sections_apart(problem), strict=True):
-        if len(kept) > 1:
-            lit += [(first + k) * r for k in kept]
-            gains += [unit] * len(kept)
-            owners += [owner] * len(kept)
-            owner += 1
-        first += len(fisher.sections)
-    return task._replace(
-        lit=np.array(lit, dtype=np.int64), gains=np.array(gains),
-        owners=np.array(owners, dtype=np.int64), ratio=ratio)
+def _joined(first: Task, second: Task) -> Task:
+    """Put the targets of two tasks into one."""
+    both = (first, second)
+    counts = [len(task.pairs) for task in both]
+    n_local, r = (max(task.pairs.shape[axis] for task in both) for axis in (1, 3))
+    rows, chosen = (np.concatenate([one, one[-1] + other[1:]]) for one, other in (
+        (first.spans, second.spans), (first.chosen, second.chosen)))
+    total, d = sum(counts), len(first.columns)
+    columns = np.zeros((d, total, r), dtype=complex)
+    pairs = np.zeros((total, n_local, n_local, r, r), dtype=complex)
+    places = np.zeros((total, n_local), dtype=np.int64)
+    forms = np.full((total, n_local, chosen[-1]), -1)
+    selection = np.zeros((rows[-1], chosen[-1]))
+    lit = []
+    end = row = column = form = 0
+    for task, count in zip(both, counts, strict=True):
+        own = slice(end, end + count)
+        (n, w), k = task.forms.shape[1:], task.pairs.shape[3]
+        columns[:, own, :k] = task.columns.reshape(d, count, k)
+        pairs[own, :n, :n, :k, :k] = task.pairs
+        # Filled places have nothing in them.
+        places[own, :n] = task.places + row
+        forms[own, :n, column:column + w] = np.where(task.forms < 0, -1, task.forms + form)
+        selection[row:row + len(task.selection), column:column + w] = task.selection
+        lit.append((task.lit // k + end) * r + task.lit % k)
+        end, row, column = own.stop, row + len(task.selection), column + w
+        form += task.n_forms
+    return Task(
+        columns=columns.reshape(d, -1), pairs=pairs, places=places, forms=forms, n_forms=form,
+        spans=rows, chosen=chosen, selection=selection, metric=first.metric, least=first.least,
+        lit=np.concatenate(lit), gains=np.concatenate([first.gains, second.gains]),
+        owners=np.concatenate([first.owners, second.owners + first.owners.max(initial=-1) + 1]),
+        ratio=first.ratio)

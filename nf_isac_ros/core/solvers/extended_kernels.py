@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.beams import SINR_MARGIN
-from nf_isac_ros.core.compiled import compiled_step
+from nf_isac_ros.core.compiled import compiled_sum
 from nf_isac_ros.core.small_matrices import cholesky, lu_factor, lu_solve, triangular_inverse
 from nf_isac_ros.core.solvers.zero_forcing_kernels import evaluate, served_beams
 
@@ -37,10 +37,13 @@ DAMPING = 0.985
 SHORTEST = 1e-4
 ROUGHLY, EXACTLY = 2, 5
 # The barrier of the bound: how much less it counts each time, up to how many steps of Newton's
-# method in between and how close they come (square of the decrement), what it leaves in the end,
-# and the share of its covariance that V are made from next.
+# method in between and how close they come (square of the decrement), and what it leaves in the
+# end.
 BARRIER_FALL, CENTRING_STEPS, CENTRED, BARRIER_GAP = 0.1, 2, 2.0, 1e-3
+# The share of its covariance that V are made from next. With those it goes on from where it was,
+# counted this much more again, and this much higher, up to so many times, for room.
 FRESH_SHARE = 0.3
+FRESH_RATE, FRESH_ROOM, FRESH_RAISES = 0.03, 0.05, 3
 # Shares by which the ceiling is raised until it is one in the whole space.
 RAISES = (1e-9, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 # The coverage is asked for with this part of the gap to spare, or with this part of the room that
@@ -52,9 +55,9 @@ MAX_CONDITION = 1e8
 MARGIN = 2.0 * SINR_MARGIN
 # Sensing beams with less of the power than this part of the gap are what the solver has not got
 # rid of.
-NEGLIGIBLE_SENSING = 0.01
+NEGLIGIBLE_SENSING = 0.03
 # A bound further away than this is worth looking for better V, once.
-LOOSE = 1e-2
+LOOSE = 2e-2
 
 
 class Task(NamedTuple):
@@ -139,7 +142,7 @@ class Answer(NamedTuple):
     iterations: int
 
 
-@compiled_step
+@compiled_sum
 def fisher_of(task: Task, gram: Complex) -> Real:
     """Fisher matrix for columns^H M columns = gram, of which only the sections' blocks count."""
     n_sections, n_local = task.places.shape
@@ -165,7 +168,7 @@ class _Point(NamedTuple):
     inverse: Real
 
 
-@compiled_step
+@compiled_sum
 def evaluated(task: Task, gram: Complex) -> _Point:
     """Evaluate target by target: F has a block for each."""
     fisher = fisher_of(task, gram)
@@ -183,7 +186,7 @@ def evaluated(task: Task, gram: Complex) -> _Point:
     return _Point(value, weights, inverse)
 
 
-@compiled_step
+@compiled_sum
 def cost_blocks(task: Task, weights: Real) -> Complex:
     """Blocks B_s, (S, r, r), of C = sum_s T_s B_s T_s^H with <C, M> = tr(V^T F V)."""
     n_sections, n_local = task.places.shape
@@ -199,7 +202,7 @@ def cost_blocks(task: Task, weights: Real) -> Complex:
     return out
 
 
-@compiled_step
+@compiled_sum
 def _add(out: Complex, factor: float, block: Complex) -> None:
     """Add a multiple of a block: an array for the product would take longer than the sum."""
     for i in range(out.shape[0]):
@@ -207,7 +210,7 @@ def _add(out: Complex, factor: float, block: Complex) -> None:
             out[i, j] += factor * block[i, j]
 
 
-@compiled_step
+@compiled_sum
 def spread(columns: Complex, blocks: Complex) -> Complex:
     """Matrix sum_s T_s B_s T_s^H."""
     r = blocks.shape[1]
@@ -223,7 +226,7 @@ def spread(columns: Complex, blocks: Complex) -> Complex:
     return 0.5 * (out + np.conj(out.T))
 
 
-@compiled_step
+@compiled_sum
 def _form_blocks(task: Task, weights: Real) -> Complex:
     """Blocks R of the forms D -> [F(D) V]_aw = sum_s tr(R_saw T_s^H D T_s), (S, l, w, r, r)."""
     n_sections, n_local = task.places.shape
@@ -237,7 +240,7 @@ def _form_blocks(task: Task, weights: Real) -> Complex:
     return out
 
 
-@compiled_step
+@compiled_sum
 def _entry(adjoint: Complex, half: Complex, x: int, y: int) -> complex:
     """Entry of A^H X A, of A^H and X A."""
     out = 0.0j
@@ -246,7 +249,7 @@ def _entry(adjoint: Complex, half: Complex, x: int, y: int) -> complex:
     return out
 
 
-@compiled_step
+@compiled_sum
 def _measured(task: Task, forms: Complex, adjoint: Complex, half: Complex,
               matrix: Complex) -> Real:
     """
@@ -300,7 +303,7 @@ def _measured(task: Task, forms: Complex, adjoint: Complex, half: Complex,
     return out
 
 
-@compiled_step
+@compiled_sum
 def _product_trace(one: Complex, other: Complex) -> float:
     """Real part of the sum of the entries of one times those of the other."""
     out = 0.0
@@ -310,7 +313,7 @@ def _product_trace(one: Complex, other: Complex) -> float:
     return out
 
 
-@compiled_step
+@compiled_sum
 def _assembled(task: Task, forms: Complex, factors: Real) -> Complex:
     """Matrix of a sum of the functionals."""
     n_users, n_lit, n_forms = len(task.least), len(task.lit), task.n_forms
@@ -341,7 +344,7 @@ def _assembled(task: Task, forms: Complex, factors: Real) -> Complex:
     return out
 
 
-@compiled_step
+@compiled_sum
 def _pack_form(form: Complex, out: Real) -> None:
     """Write a Hermitian matrix as real numbers, shape (r^2,)."""
     at = 0
@@ -353,7 +356,7 @@ def _pack_form(form: Complex, out: Real) -> None:
             at += 2
 
 
-@compiled_step
+@compiled_sum
 def _pack_other(other: Complex, out: Real) -> None:
     """Write the numbers whose products with those of `_pack_form` add up to `_product_trace`."""
     at = 0
@@ -366,7 +369,7 @@ def _pack_other(other: Complex, out: Real) -> None:
             at += 2
 
 
-@compiled_step
+@compiled_sum
 def _gram(task: Task, forms: Complex, left: Complex, right: Complex, by_power: Real) -> Real:
     """
     Re tr(A_i M A_j Z^-1) for all functionals A_i.
@@ -486,7 +489,7 @@ def _gram(task: Task, forms: Complex, left: Complex, right: Complex, by_power: R
     return out
 
 
-@compiled_step
+@compiled_sum
 def _positive(matrix: Complex, change: Complex, length: float) -> bool:
     """Whether matrix + length change is positive definite."""
     moved = np.empty_like(matrix)
@@ -496,7 +499,7 @@ def _positive(matrix: Complex, change: Complex, length: float) -> bool:
     return cholesky(moved) > 0.0
 
 
-@compiled_step
+@compiled_sum
 def _room(matrix: Complex, change: Complex, limit: float, halvings: int) -> float:
     """About the largest t, at most the limit, with matrix + t change > 0."""
     # Matrices of ten or twenty rows are factored faster than their eigenvalues are found.
@@ -518,7 +521,7 @@ def _room(matrix: Complex, change: Complex, limit: float, halvings: int) -> floa
     return low
 
 
-@compiled_step
+@compiled_sum
 def _inverted(matrix: Complex) -> Complex:
     """Inverse of a positive definite matrix."""
     low = matrix.copy()
@@ -528,7 +531,7 @@ def _inverted(matrix: Complex) -> Complex:
     return 0.5 * (out + np.conj(out.T))
 
 
-@compiled_step
+@compiled_sum
 def _reach(values: Real, changes: Real) -> float:
     """Largest t, up to a little beyond 1, with values + t changes >= 0."""
     out = 1.0 / DAMPING
@@ -549,7 +552,7 @@ class _State(NamedTuple):
     beside: Real
 
 
-@compiled_step
+@compiled_sum
 def _first(task: Task) -> _State:
     """Point inside everything but the coverage."""
     m, n_users, n_lit = len(task.columns), len(task.least), len(task.lit)
@@ -604,7 +607,7 @@ def _first(task: Task) -> _State:
                   np.zeros(n_users * (n_users - 1)))
 
 
-@compiled_step
+@compiled_sum
 def _form_owners(task: Task) -> Indices:
     """Parameter and column of E of each form, shape (n_forms, 2)."""
     out = np.zeros((task.n_forms, 2), dtype=np.int64)
@@ -618,7 +621,7 @@ def _form_owners(task: Task) -> Indices:
     return out
 
 
-@compiled_step
+@compiled_sum
 def _curvature(owners: Indices, point: _Point, rate: float) -> Real:
     """Curvature of the objective by the forms, shape (n_forms, n_forms)."""
     n_forms = len(owners)
@@ -635,7 +638,7 @@ def _curvature(owners: Indices, point: _Point, rate: float) -> Real:
     return out
 
 
-@compiled_step
+@compiled_sum
 def solve(task: Task, gap: float, unmet: float) -> Answer:
     """
     Minimise tr(E^T F^-1 E) over the beams that no other user hears.
@@ -869,7 +872,7 @@ class Evidence(NamedTuple):
     bound: float
 
 
-@compiled_step
+@compiled_sum
 def coverage_blocks(task: Task, blocks: Complex, lower: Real, upper: Real) -> Complex:
     """Blocks of C and of what the coverage adds to it."""
     r = blocks.shape[1]
@@ -880,7 +883,7 @@ def coverage_blocks(task: Task, blocks: Complex, lower: Real, upper: Real) -> Co
     return out
 
 
-@compiled_step
+@compiled_sum
 def _balance(task: Task, lower: Real, upper: Real) -> None:
     """Scale multipliers of the coverage so that its free levels drop out, in place."""
     n_targets = 0
@@ -900,7 +903,7 @@ def _balance(task: Task, lower: Real, upper: Real) -> None:
                     upper[i] *= above / below
 
 
-@compiled_step
+@compiled_sum
 def _root(cost: Complex, channels: Complex, lift: Real, level: float,
           mu: Real) -> tuple[Complex, bool]:
     """
@@ -935,106 +938,219 @@ def _root(cost: Complex, channels: Complex, lift: Real, level: float,
     return low, True
 
 
-@compiled_step
-def _inverse(cost: Complex, channels: Complex, lift: Real, level: float,
-             mu: Real) -> tuple[Complex, bool]:
-    """B^-1 of `_root`, if that is one."""
-    low, inside = _root(cost, channels, lift, level, mu)
-    if not inside:
-        return low, False
-    root = triangular_inverse(low)
-    return np.conj(root.T) @ root, True
+class _Centre(NamedTuple):
+    """Where the barrier of the bound stands: lambda, mu, and the rate of the objective there."""
+
+    level: float
+    mu: Real
+    rate: float
 
 
-@compiled_step
-def _least_ceiling(cost: Complex, channels: Complex, noise: Real,
-                   lift: Real) -> tuple[float, Real, Complex]:
+@compiled_sum
+def _off_centre(cost: Complex, channels: Complex, lift: Real) -> _Centre:
+    """Point inside everything; its rate is not known yet."""
+    level = 1.5 * np.linalg.eigvalsh(cost)[-1]
+    mu = np.zeros(channels.shape[1])
+    low, _ = _root(cost, channels, lift, level, mu)
+    half = triangular_inverse(low) @ channels
+    for u in range(len(mu)):
+        mu[u] = 0.5 / (lift[u] * np.sum(half[:, u].real ** 2 + half[:, u].imag ** 2))
+    return _Centre(level, mu, 0.0)
+
+
+class _Products(NamedTuple):
+    """
+    What the barrier needs of B^-1 = L^-H L^-1 and the channels.
+
+    Attributes
+    ----------
+    trace, square : float
+        tr B^-1 and tr B^-2.
+    inner, inner_squares : ndarray, shape (U, U)
+        G^H B^-1 G and G^H B^-2 G.
+    cubes : ndarray, shape (U,)
+        Diagonal of G^H B^-3 G.
+
+    """
+
+    trace: float
+    square: float
+    inner: Complex
+    inner_squares: Complex
+    cubes: Real
+
+
+@compiled_sum
+def _products(root: Complex, channels: Complex) -> _Products:
+    """Products of L^-1, lower-triangular, and channels that are zero but for U rows."""
+    d, n = channels.shape
+    trace = square = 0.0
+    for i in range(d):
+        for j in range(i + 1):
+            trace += root[i, j].real ** 2 + root[i, j].imag ** 2
+            entry = 0.0j
+            for p in range(i, d):
+                entry += np.conj(root[p, i]) * root[p, j]
+            size = entry.real ** 2 + entry.imag ** 2
+            square += size if i == j else 2.0 * size
+    half = np.empty((n, d), dtype=np.complex128)
+    seen = np.zeros((n, d), dtype=np.complex128)
+    cubes = np.zeros(n)
+    for u in range(n):
+        for i in range(d):
+            entry = 0.0j
+            for j in range(min(i + 1, n)):
+                entry += root[i, j] * channels[j, u]
+            half[u, i] = entry
+            for j in range(i + 1):
+                seen[u, j] += np.conj(root[i, j]) * entry
+        for i in range(d):
+            entry = 0.0j
+            for j in range(i + 1):
+                entry += root[i, j] * seen[u, j]
+            cubes[u] += entry.real ** 2 + entry.imag ** 2
+    inner = np.empty((n, n), dtype=np.complex128)
+    inner_squares = np.empty((n, n), dtype=np.complex128)
+    for u in range(n):
+        for v in range(u + 1):
+            one = other = 0.0j
+            for i in range(d):
+                one += np.conj(half[u, i]) * half[v, i]
+                other += np.conj(seen[u, i]) * seen[v, i]
+            inner[u, v], inner[v, u] = one, np.conj(one)
+            inner_squares[u, v], inner_squares[v, u] = other, np.conj(other)
+    return _Products(trace, square, inner, inner_squares, cubes)
+
+
+@compiled_sum
+def _newton_step(products: _Products, noise: Real, lift: Real, centre: _Centre
+                 ) -> tuple[Real, float, float]:
+    """
+    Step of Newton's method towards the centre.
+
+    Returns
+    -------
+    ndarray, shape (U + 1,)
+        Of lambda and mu.
+    float
+        Square of the decrement.
+    float
+        The rate; where it was not known, that at which lambda is at its best.
+
+    """
+    mu, rate, n = centre.mu, centre.rate, len(noise)
+    inner, squares = products.inner, products.inner_squares
+    blocks = max(n, 1)
+    gradient, hessian = np.zeros(n + 1), np.zeros((n + 1, n + 1))
+    gradient[0] = -blocks * products.trace
+    hessian[0, 0] = blocks * products.square
+    for u in range(n):
+        weight = lift[u] * mu[u] / (1.0 - lift[u] * mu[u] * inner[u, u].real)
+        length = squares[u, u].real
+        gradient[0] -= weight * length
+        hessian[0, 0] += 2.0 * weight * products.cubes[u] + (weight * length) ** 2
+        for k in range(n):
+            factor = 1.0 - lift[u] if k == u else 1.0
+            size = inner[k, u].real ** 2 + inner[k, u].imag ** 2
+            gradient[1 + k] -= factor * (inner[k, k].real + weight * size)
+            hessian[1 + k, 0] += factor * (
+                squares[k, k].real + weight ** 2 * size * length
+                + 2.0 * weight * (inner[u, k] * squares[k, u]).real)
+            for m in range(k + 1):
+                other = 1.0 - lift[u] if m == u else 1.0
+                entry = inner[k, m] + weight * inner[k, u] * inner[u, m]
+                hessian[1 + k, 1 + m] += factor * other * (entry.real ** 2 + entry.imag ** 2)
+    if rate == 0.0:
+        rate = -gradient[0]
+    gradient[0] += rate
+    for k in range(n):
+        gradient[1 + k] -= rate * noise[k] + 1.0 / mu[k]
+        hessian[1 + k, 1 + k] += 1.0 / mu[k] ** 2
+    cholesky(hessian)
+    move = np.empty(n + 1)
+    decrement = 0.0
+    for i in range(n + 1):
+        total = -gradient[i]
+        for j in range(i):
+            total -= hessian[i, j] * move[j]
+        move[i] = total / hessian[i, i]
+        decrement += move[i] ** 2
+    for i in range(n, -1, -1):
+        for j in range(i + 1, n + 1):
+            move[i] -= hessian[j, i] * move[j]
+        move[i] /= hessian[i, i]
+    return move, decrement, rate
+
+
+@compiled_sum
+def _least_ceiling(cost: Complex, channels: Complex, noise: Real, lift: Real,
+                   start: _Centre) -> tuple[_Centre, Complex]:
     """
     Least lambda - mu^T n, lambda above all eigenvalues of C and what mu makes of it.
 
     Returns
     -------
-    float, ndarray of shape (U,)
-        lambda and mu, a little inside.
+    _Centre
+        A little inside.
     ndarray, shape (d, d)
-        Covariance of trace one that the barrier makes of it.
+        L^-1 there.
 
     """
     d, n = channels.shape
     blocks = max(n, 1)
-    level = 1.5 * np.linalg.eigvalsh(cost)[-1]
-    mu = np.zeros(n)
-    inverse, _ = _inverse(cost, channels, lift, level, mu)
-    for u in range(n):
-        g = np.ascontiguousarray(channels[:, u])
-        mu[u] = 0.5 / (lift[u] * np.sum(np.conj(g) * (inverse @ g)).real)
-    inverse, _ = _inverse(cost, channels, lift, level, mu)
-    rate = 0.0
-    gradient, hessian = np.empty(n + 1), np.empty((n + 1, n + 1))
+    centre = start
+    low, _ = _root(cost, channels, lift, centre.level, centre.mu)
     while True:
         for _ in range(CENTRING_STEPS):
-            seen = inverse @ channels
-            inner = np.conj(channels.T) @ seen
-            squares = np.conj(seen.T) @ seen
-            cubes = np.conj(seen.T) @ (inverse @ seen)
-            gradient[:] = 0.0
-            hessian[:] = 0.0
-            gradient[0] = -blocks * np.trace(inverse).real
-            hessian[0, 0] = blocks * np.sum(inverse.real ** 2 + inverse.imag ** 2)
-            for u in range(n):
-                weight = lift[u] * mu[u] / (1.0 - lift[u] * mu[u] * inner[u, u].real)
-                length = squares[u, u].real
-                gradient[0] -= weight * length
-                hessian[0, 0] += 2.0 * weight * cubes[u, u].real + (weight * length) ** 2
-                for k in range(n):
-                    factor = 1.0 - lift[u] if k == u else 1.0
-                    gradient[1 + k] -= factor * (
-                        inner[k, k].real + weight * abs(inner[k, u]) ** 2)
-                    by = (squares[k, k].real + (weight * abs(inner[u, k])) ** 2 * length
-                          + 2.0 * weight * (inner[u, k] * squares[k, u]).real)
-                    hessian[0, 1 + k] += factor * by
-                    for m in range(n):
-                        other = 1.0 - lift[u] if m == u else 1.0
-                        hessian[1 + k, 1 + m] += factor * other * abs(
-                            inner[k, m] + weight * inner[k, u] * inner[u, m]) ** 2
-            if rate == 0.0:
-                rate = -gradient[0]
-            gradient[0] += rate
-            for k in range(n):
-                gradient[1 + k] -= rate * noise[k] + 1.0 / mu[k]
-                hessian[1 + k, 1 + k] += 1.0 / mu[k] ** 2
-                hessian[1 + k, 0] = hessian[0, 1 + k]
-            move = -np.linalg.solve(hessian, gradient)
-            decrement = -np.sum(gradient * move)
+            move, decrement, rate = _newton_step(
+                _products(triangular_inverse(low), channels), noise, lift, centre)
+            centre = _Centre(centre.level, centre.mu, rate)
             length = 1.0
             while length > SHORTEST:
-                ahead = mu + length * move[1:]
-                if n == 0 or np.min(ahead) > 0.0:
-                    fresh, inside = _inverse(
-                        cost, channels, lift, level + length * move[0], ahead)
+                level, mu = centre.level + length * move[0], centre.mu + length * move[1:]
+                if n == 0 or np.min(mu) > 0.0:
+                    fresh, inside = _root(cost, channels, lift, level, mu)
                     if inside:
-                        level += length * move[0]
-                        mu, inverse = ahead, fresh
+                        centre = _Centre(level, mu, rate)
+                        low = fresh
                         break
                 length *= 0.6
             if decrement < CENTRED:
                 break
-        if blocks * d / rate < BARRIER_GAP * (level - np.sum(mu * noise)):
+        if (blocks * d / centre.rate < BARRIER_GAP * (centre.level - np.sum(centre.mu * noise))
+                or not centre.rate < 1e30):
             break
-        rate /= BARRIER_FALL
-        if not rate < 1e30:
-            break
-    total = blocks * inverse
+        centre = _Centre(centre.level, centre.mu, centre.rate / BARRIER_FALL)
+    return centre, triangular_inverse(low)
+
+
+@compiled_sum
+def _implied(root: Complex, channels: Complex, lift: Real, mu: Real) -> Complex:
+    """Covariance of trace one that the barrier makes of its centre, shape (d, d)."""
+    inverse = np.conj(root.T) @ root
+    total = max(len(mu), 1) * inverse
     seen = inverse @ channels
-    for u in range(n):
+    for u in range(len(mu)):
         g = np.ascontiguousarray(channels[:, u])
         b = np.ascontiguousarray(seen[:, u])
         reach = lift[u] * mu[u] * np.sum(np.conj(g) * b).real
         total += lift[u] * mu[u] / (1.0 - reach) * np.outer(b, np.conj(b))
-    return level, mu, total / np.trace(total).real
+    return total / np.trace(total).real
 
 
-@compiled_step
+@compiled_sum
+def _inside(cost: Complex, channels: Complex, lift: Real, centre: _Centre) -> _Centre:
+    """Point inside everything for other costs: that of the costs before, or any."""
+    level = centre.level
+    for _ in range(FRESH_RAISES):
+        level *= 1.0 + FRESH_ROOM
+        _, inside = _root(cost, channels, lift, level, centre.mu)
+        if inside:
+            return _Centre(level, centre.mu, centre.rate * FRESH_RATE)
+    return _off_centre(cost, channels, lift)
+
+
+@compiled_sum
 def tighten(task: Task, channels: Complex, noise: Real, sinr: Real, answer: Answer,
             loose: float) -> Evidence:
     """
@@ -1067,18 +1183,23 @@ def tighten(task: Task, channels: Complex, noise: Real, sinr: Real, answer: Answ
     lift = 1.0 + 1.0 / sinr
     covariance = answer.covariance
     best = Evidence(weights, np.zeros(n_users), lower, upper, np.inf, 0.0)
+    centre = _Centre(0.0, np.zeros(n_users), 0.0)
     for turn in range(2):
         # In units in which tr(E^T V) is one.
         cost = spread(task.columns, coverage_blocks(
             task, cost_blocks(task, weights), lower, upper)) / value
-        level, mu, fresh = _least_ceiling(cost, channels, noise, lift)
-        ceiling = level - np.sum(mu * noise)
+        start = (_inside(cost, channels, lift, centre) if turn
+                 else _off_centre(cost, channels, lift))
+        centre, root = _least_ceiling(cost, channels, noise, lift, start)
+        ceiling = centre.level - np.sum(centre.mu * noise)
         bound = np.sum(task.selection * weights) ** 2 / (ceiling * value)
         if bound > best.bound:
-            best = Evidence(weights, mu * value, lower, upper, level * value, bound)
+            best = Evidence(
+                weights, centre.mu * value, lower, upper, centre.level * value, bound)
         if turn or bound >= answer.objective * (1.0 - loose):
             break
-        covariance = (1.0 - FRESH_SHARE) * covariance + FRESH_SHARE * fresh
+        covariance = ((1.0 - FRESH_SHARE) * covariance
+                      + FRESH_SHARE * _implied(root, channels, lift, centre.mu))
         point = evaluated(task, adjoint @ covariance @ task.columns)
         if not np.isfinite(point.value):
             break
@@ -1086,7 +1207,7 @@ def tighten(task: Task, channels: Complex, noise: Real, sinr: Real, answer: Answ
     return best
 
 
-@compiled_step
+@compiled_sum
 def certified(task: Task, channels: Complex, noise: Real, sinr: Real,
               evidence: Evidence) -> float:
     """
@@ -1157,7 +1278,7 @@ class Forced(NamedTuple):
     dimension: int
 
 
-@compiled_step
+@compiled_sum
 def forced_beams(task: Task, basis: Complex, channels: Complex, noise: Real, sinr: Real,
                  gap: float, share: float, data_only: bool) -> Forced:
     """
@@ -1229,7 +1350,7 @@ def forced_beams(task: Task, basis: Complex, channels: Complex, noise: Real, sin
         answer.objective, bound, answer.gap, answer.iterations, d)
 
 
-@compiled_step
+@compiled_sum
 def _unevenness(task: Task, received: Complex) -> float:
     """Largest over smallest illumination of the sections of a target, of what columns receive."""
     out = 1.0
@@ -1246,7 +1367,7 @@ def _unevenness(task: Task, received: Complex) -> float:
     return out
 
 
-@compiled_step
+@compiled_sum
 def _beams_of(covariance: Complex, n_users: int, negligible: float) -> Complex:
     """
     Beams of the solver's M, in its coordinates, shape (m, U + r).
@@ -1276,7 +1397,7 @@ def _beams_of(covariance: Complex, n_users: int, negligible: float) -> Complex:
     return out
 
 
-@compiled_step
+@compiled_sum
 def section_pairs(blocks: Complex, combine: Real) -> tuple[Complex, Indices]:
     """
     What sections tell of recombined parameters.

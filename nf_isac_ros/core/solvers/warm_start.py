@@ -104,11 +104,34 @@ def displacement(old: Problem, new: Problem) -> float | None:
     if old.user_channels.shape != new.user_channels.shape:
         return None
     before, after = old.places, new.places
-    if before is None or after is None or before.names != after.names:
+    if before.names != after.names:
         # An extended target may also show another number of sections.
         return None
     moved = after.points - before.points
-    return float(np.sqrt(np.max(np.sum(moved * moved, axis=1)))) / new.scene.radio.wavelength
+    farthest = float(np.sqrt(np.max(np.sum(moved * moved, axis=1), initial=0.0)))
+    return max(farthest / new.scene.radio.wavelength, _channel_change(old, new))
+
+
+def _channel_change(old: Problem, new: Problem) -> float:
+    """
+    Change of the channels of users without a position, as a distance in wavelengths.
+
+    Of unit norm, and in phase at the array's middle, where a move by a wavelength turns others by
+    a turn at most.
+    """
+    users = [u for u, user in enumerate(new.scene.users) if user.position is None]
+    if not users:
+        return 0.0
+    if len(old.channels) != len(new.channels):
+        return np.inf
+    before, after = (_unit_channels(problem, users) for problem in (old, new))
+    return float(np.linalg.norm(after - before, axis=0).max()) / (2.0 * np.pi)
+
+
+def _unit_channels(problem: Problem, users: list[int]) -> Complex:
+    seen = problem.channels[:, users]
+    turn = np.exp(-1j * np.angle(seen[problem.scene.transmit_array.middle]))
+    return seen * (turn / np.linalg.norm(seen, axis=0))
 
 
 def _aligned(problem: Problem) -> Complex:
