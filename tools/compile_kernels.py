@@ -1,0 +1,73 @@
+"""
+Compile the kernels of the core into the cache of Numba, beside their sources.
+
+Processes side by side, each with what the others do not need: the interior-point method, the
+designs for extended targets, zero forcing for points and the designs that solve for users alone.
+None takes much longer than a third of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import multiprocessing
+import sys
+
+from numba.core.caching import IndexDataCacheFile
+
+from nf_isac_ros.bench.scenes import random_scenes
+from nf_isac_ros.core import cycle
+from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
+from nf_isac_ros.core.localisation import likelihood
+from nf_isac_ros.core.solvers import interior_point
+
+
+def interior_point_method() -> None:
+    interior_point.warm_up()
+    _step_twice('crb-min')
+
+
+def simpler_designs() -> None:
+    _step_twice('zero-forcing')
+    _step_twice('users-first')
+
+
+def what_is_left() -> None:
+    cycle.warm_up()
+    likelihood.warm_up()
+
+
+def _step_twice(design: str) -> None:
+    """Design for a small scene; the second time there is something to begin with."""
+    scene = next(random_scenes(seed=0, n_targets=1, n_users=1, side=4))
+    designs = DesignCycle(DesignSettings(design))
+    for _ in range(2):
+        designs.step(scene)
+
+
+def save_in_turns() -> None:
+    """Let one process at a time change an index of the cache: two lose what the other wrote."""
+    lock, save = multiprocessing.Lock(), IndexDataCacheFile.save
+
+    def save_alone(cache: IndexDataCacheFile, key: object, data: object) -> None:
+        with lock:
+            save(cache, key, data)
+
+    IndexDataCacheFile.save = save_alone
+
+
+def side_by_side(*functions: Callable[[], None]) -> None:
+    """Call each in a process of its own; SystemExit if one fails, which has said why."""
+    fork = multiprocessing.get_context('fork')
+    processes = [fork.Process(target=function, daemon=True) for function in functions]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    save_in_turns()
+    side_by_side(interior_point_method, cycle.warm_up_fallbacks, simpler_designs)
+    what_is_left()
