@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make test`: the linters, then every test, in two halves side by side. ARGS is handed to pytest,
+# `make test`: the linters, then every test, in three parts side by side. ARGS is handed to pytest,
 # which runs once then.
 set -euo pipefail
 
@@ -37,32 +37,53 @@ if [[ -n ${ARGS:-} ]]; then
     # ARGS holds several words on purpose, quotes in it included: make test ARGS="-k 'a and b'"
     eval "python -m pytest -ra $ARGS" || tests=$?
 else
-    # Tests of running nodes mostly wait; the linters and what only computes take the time that they
-    # leave. Where the kernel shares the processor between sessions (autogroup), niceness counts
-    # within one alone.
-    running=(test/{nodes,demo,launch,radio,watch,bench})
-    computing=("${running[@]/#/--ignore=}" -p no:cacheprovider)
-    log="$(mktemp)"
-    # The whole group of the other half, which has a session of its own.
-    trap '{ kill -TERM -- "-$computing_pid"; } 2>/dev/null || true; rm -f "$log" "$log".lint' EXIT
+    # Three at once. Tests of running nodes mostly wait, also those that start whole graphs; the
+    # linters and what only computes take the time that they leave. Where the kernel shares the
+    # processor between sessions (autogroup), niceness counts within one alone.
+    nodes=(test/nodes)
+    graphs=(test/{demo,launch,radio,watch,bench})
+    running=("${nodes[@]}" "${graphs[@]}")
+    work="$(mktemp -d)"
+    pytest=(python -m pytest -ra)
+    # What is in the background is deaf to Ctrl-C unless told otherwise, and so are its children.
+    env --default-signal=INT nice -n 5 "${pytest[@]}" -o cache_dir="$work/graphs" \
+        "${graphs[@]}" >"$work/graphs.log" 2>&1 &
+    graphs_pid=$!
     setsid nice -n 15 bash -c '{ echo 15 >/proc/self/autogroup; } 2>/dev/null || true
         tools/lint.sh
         echo $? >"$1"
         shift
-        "$@"' computing "$log.lint" python -m pytest -ra "${computing[@]}" >"$log" 2>&1 &
+        "$@"' computing "$work/lint" "${pytest[@]}" -p no:cacheprovider \
+        "${running[@]/#/--ignore=}" >"$work/computing.log" 2>&1 &
     computing_pid=$!
-    nodes=0 numbers=0
-    python -m pytest -ra --cache-clear "${running[@]}" || nodes=$?
-    wait "$computing_pid" || numbers=$?
-    cat "$log"
-    lint="$(<"$log.lint")"
-    if ((nodes == 1)); then
-        # Real processes on a busy machine: what failed has to pass by itself, once.
-        echo 'tests: once more, by themselves, those of running nodes that failed'
-        nodes=0
-        python -m pytest -ra --last-failed "${running[@]}" || nodes=$?
+    end_all() {
+        # Fixtures end what the graphs' tests have started.
+        { kill -INT "$graphs_pid" && wait "$graphs_pid"; } 2>/dev/null || true
+        { kill -TERM -- "-$computing_pid"; } 2>/dev/null || true
+        rm -rf "$work"
+    }
+    trap end_all EXIT
+    of_nodes=0 of_graphs=0 of_numbers=0
+    "${pytest[@]}" -o cache_dir="$work/nodes" "${nodes[@]}" || of_nodes=$?
+    wait "$graphs_pid" || of_graphs=$?
+    graphs_pid=''
+    cat "$work/graphs.log"
+    wait "$computing_pid" || of_numbers=$?
+    computing_pid=''
+    cat "$work/computing.log"
+    lint="$(<"$work/lint")"
+    # Real processes on a busy machine: what failed has to pass by itself, once.
+    if ((of_nodes == 1)); then
+        echo 'tests: once more, by themselves, those of nodes that failed'
+        of_nodes=0
+        "${pytest[@]}" -o cache_dir="$work/nodes" --last-failed "${nodes[@]}" || of_nodes=$?
     fi
-    tests=$((nodes ? nodes : numbers))
+    if ((of_graphs == 1)); then
+        echo 'tests: once more, by themselves, those of graphs that failed'
+        of_graphs=0
+        "${pytest[@]}" -o cache_dir="$work/graphs" --last-failed "${graphs[@]}" || of_graphs=$?
+    fi
+    tests=$((of_nodes ? of_nodes : of_graphs ? of_graphs : of_numbers))
 fi
 
 if ((lint)); then
