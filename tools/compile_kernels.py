@@ -1,14 +1,15 @@
 """
 Compile the kernels of the core into the cache of Numba, beside their sources.
 
-Processes side by side, each with what the others do not need: the interior-point method, the
+What every design needs comes first; then processes side by side: the interior-point method, the
 designs for extended targets, zero forcing for points and the designs that solve for users alone.
-None takes much longer than a third of all.
+None of them takes much longer than a third of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import multiprocessing
 import sys
 
@@ -18,17 +19,18 @@ from nf_isac_ros.bench.scenes import random_scenes
 from nf_isac_ros.core import cycle
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
 from nf_isac_ros.core.localisation import likelihood
+from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solvers import interior_point
 
 
-def interior_point_method() -> None:
+def interior_point_method(scene: Scene) -> None:
     interior_point.warm_up()
-    _step_twice('crb-min')
+    _step_twice('crb-min', scene)
 
 
-def simpler_designs() -> None:
-    _step_twice('zero-forcing')
-    _step_twice('users-first')
+def simpler_designs(scene: Scene) -> None:
+    _step_twice('zero-forcing', scene)
+    _step_twice('users-first', scene)
 
 
 def what_is_left() -> None:
@@ -36,9 +38,8 @@ def what_is_left() -> None:
     likelihood.warm_up()
 
 
-def _step_twice(design: str) -> None:
-    """Design for a small scene; the second time there is something to begin with."""
-    scene = next(random_scenes(seed=0, n_targets=1, n_users=1, side=4))
+def _step_twice(design: str, scene: Scene) -> None:
+    """Design for a scene; the second time there is something to begin with."""
     designs = DesignCycle(DesignSettings(design))
     for _ in range(2):
         designs.step(scene)
@@ -69,5 +70,8 @@ def side_by_side(*functions: Callable[[], None]) -> None:
 
 if __name__ == '__main__':
     save_in_turns()
-    side_by_side(interior_point_method, cycle.warm_up_fallbacks, simpler_designs)
+    # Found by building its problem, which all have in common and inherit.
+    scene = next(random_scenes(seed=0, n_targets=1, n_users=1, side=4))
+    side_by_side(partial(interior_point_method, scene), cycle.warm_up_fallbacks,
+                 partial(simpler_designs, scene))
     what_is_left()
