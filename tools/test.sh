@@ -37,37 +37,37 @@ if [[ -n ${ARGS:-} ]]; then
     # ARGS holds several words on purpose, quotes in it included: make test ARGS="-k 'a and b'"
     eval "python -m pytest -ra $ARGS" || tests=$?
 else
-    # Three at once. Tests of running nodes mostly wait, also those that start whole graphs; the
-    # linters and what only computes take the time that they leave. Where the kernel shares the
-    # processor between sessions (autogroup), niceness counts within one alone.
-    nodes=(test/nodes)
-    graphs=(test/{demo,launch,radio,watch,bench})
-    running=("${nodes[@]}" "${graphs[@]}")
+    # Three at once. Tests of running nodes mostly wait; those of what nodes consist of, and after
+    # these the linters and what only computes, take the time that they leave. Where the kernel
+    # shares the processor between sessions (autogroup), niceness counts within one alone.
+    nodes=(test/{nodes,launch} test/demo/test_real_graph.py)
+    parts=(test/{demo,radio,watch,bench} --ignore=test/demo/test_real_graph.py)
+    elsewhere=(--ignore=test/{nodes,launch,demo,radio,watch,bench})
     work="$(mktemp -d)"
     pytest=(python -m pytest -ra)
     # What is in the background is deaf to Ctrl-C unless told otherwise, and so are its children.
-    env --default-signal=INT nice -n 5 "${pytest[@]}" -o cache_dir="$work/graphs" \
-        "${graphs[@]}" >"$work/graphs.log" 2>&1 &
-    graphs_pid=$!
+    env --default-signal=INT nice -n 5 "${pytest[@]}" -o cache_dir="$work/parts" \
+        "${parts[@]}" >"$work/parts.log" 2>&1 &
+    parts_pid=$!
     setsid nice -n 15 bash -c '{ echo 15 >/proc/self/autogroup; } 2>/dev/null || true
         tools/lint.sh
         echo $? >"$1"
         shift
         "$@"' computing "$work/lint" "${pytest[@]}" -p no:cacheprovider \
-        "${running[@]/#/--ignore=}" >"$work/computing.log" 2>&1 &
+        "${elsewhere[@]}" >"$work/computing.log" 2>&1 &
     computing_pid=$!
     end_all() {
-        # Fixtures end what the graphs' tests have started.
-        { kill -INT "$graphs_pid" && wait "$graphs_pid"; } 2>/dev/null || true
+        # Fixtures end what the tests have started.
+        { kill -INT "$parts_pid" && wait "$parts_pid"; } 2>/dev/null || true
         { kill -TERM -- "-$computing_pid"; } 2>/dev/null || true
         rm -rf "$work"
     }
     trap end_all EXIT
-    of_nodes=0 of_graphs=0 of_numbers=0
+    of_nodes=0 of_parts=0 of_numbers=0
     "${pytest[@]}" -o cache_dir="$work/nodes" "${nodes[@]}" || of_nodes=$?
-    wait "$graphs_pid" || of_graphs=$?
-    graphs_pid=''
-    cat "$work/graphs.log"
+    wait "$parts_pid" || of_parts=$?
+    parts_pid=''
+    cat "$work/parts.log"
     wait "$computing_pid" || of_numbers=$?
     computing_pid=''
     cat "$work/computing.log"
@@ -78,12 +78,12 @@ else
         of_nodes=0
         "${pytest[@]}" -o cache_dir="$work/nodes" --last-failed "${nodes[@]}" || of_nodes=$?
     fi
-    if ((of_graphs == 1)); then
-        echo 'tests: once more, by themselves, those of graphs that failed'
-        of_graphs=0
-        "${pytest[@]}" -o cache_dir="$work/graphs" --last-failed "${graphs[@]}" || of_graphs=$?
+    if ((of_parts == 1)); then
+        echo 'tests: once more, by themselves, those of parts that failed'
+        of_parts=0
+        "${pytest[@]}" -o cache_dir="$work/parts" --last-failed "${parts[@]}" || of_parts=$?
     fi
-    tests=$((of_nodes ? of_nodes : of_graphs ? of_graphs : of_numbers))
+    tests=$((of_nodes ? of_nodes : of_parts ? of_parts : of_numbers))
 fi
 
 if ((lint)); then
