@@ -66,7 +66,7 @@ key_messages="$key_names $(hash_of nf_isac_msgs/{package.xml,CMakeLists.txt} nf_
 # Of the shipped files only the names count: they are installed as links.
 key_package="$key_ros $(hash_of setup.py setup.cfg package.xml colcon_defaults.yaml) \
 $({ find "${shipped[@]}" -type f 2>/dev/null || true; } | sort | sha256sum | cut -c 1-16)"
-key_solver="$key_package $key_libraries $(hash_of nf_isac_ros/core/{compiled,small_matrices,feasibility,certificate,beam_kernels}.py nf_isac_ros/core/solvers/{cones,*kernels}.py)"
+key_solver="$key_libraries $(hash_of tools/compile_kernels.py nf_isac_ros/core/{compiled,small_matrices,feasibility,certificate,beam_kernels}.py nf_isac_ros/core/solvers/{cones,*kernels}.py)"
 key_command="$key_venv $(hash_of tools/setup.sh)"
 
 python_version() {  # nothing if it does not run: a version manager leaves names that do not
@@ -83,7 +83,7 @@ all_done() {
         is_done libraries "$key_libraries" "$venv/bin/python" &&
         is_done messages "$key_messages" install/nf_isac_msgs/share/nf_isac_msgs/package.xml &&
         is_done package "$key_package" build/nf_isac_ros/setup.py &&
-        is_done solver "$key_solver" build/nf_isac_ros/setup.py &&
+        is_done solver "$key_solver" "$venv/bin/python" &&
         is_done command "$key_command" "$venv/bin/nf-isac"
 }
 
@@ -166,6 +166,7 @@ check_tools() {
 # ---------------------------------------------------------------- steps
 
 ticker=''
+compilation=''  # process group of what compiles the solver, while it does
 
 stop_ticker() {
     if [[ -n $ticker ]]; then
@@ -180,6 +181,9 @@ exec 3>&2  # a step that is interrupted has its output in the log
 on_exit() {
     local code=$?
     stop_ticker
+    if [[ -n $compilation ]]; then
+        { kill -TERM -- "-$compilation"; } 2>/dev/null || true
+    fi
     if ((code > 128)); then
         printf '\nSet-up interrupted; the next run goes on from here.\n' >&3
     fi
@@ -247,15 +251,13 @@ write_system_ros_variables() {  # read by tools/env.sh
 }
 
 # Neither the user's settings nor another Python's modules may reach into the virtual environment.
-clean_environment() {
-    env --unset=PYTHONPATH --unset=PYTHONHOME --unset=LD_LIBRARY_PATH \
-        --unset=_ROS_WHEELS_BOOTSTRAP_COMPLETE PIP_USER=0 "$@"
-}
+clean_environment=(env --unset=PYTHONPATH --unset=PYTHONHOME --unset=LD_LIBRARY_PATH
+    --unset=_ROS_WHEELS_BOOTSTRAP_COMPLETE)
 
 # Wheels only, so that no compilation comes as a surprise; empy, one Python file, has none.
 pip_install() {
-    clean_environment "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-        --progress-bar off --only-binary=:all: --no-binary=empy "$@"
+    "${clean_environment[@]}" PIP_USER=0 "$venv/bin/python" -m pip install --no-input \
+        --disable-pip-version-check --progress-bar off --only-binary=:all: --no-binary=empy "$@"
 }
 
 install_ros() {
@@ -289,8 +291,8 @@ colcon_build() {
         PATH="$venv/bin:$PATH" VIRTUAL_ENV="$venv" "$venv/bin/python" "$colcon" build "$@"
         return
     fi
-    clean_environment --unset=CMAKE_PREFIX_PATH --unset=COLCON_PREFIX_PATH --unset=COLCON_LOG_PATH \
-        --unset=COLCON_DEFAULTS_FILE --unset=PKG_CONFIG_PATH \
+    "${clean_environment[@]}" --unset=CMAKE_PREFIX_PATH --unset=COLCON_PREFIX_PATH \
+        --unset=COLCON_LOG_PATH --unset=COLCON_DEFAULTS_FILE --unset=PKG_CONFIG_PATH \
         PATH="$venv/bin:$PATH" VIRTUAL_ENV="$venv" AMENT_PREFIX_PATH="$venv" \
         COLCON_HOME="$state/colcon" \
         "$venv/bin/python" "$colcon" build "$@"
@@ -319,14 +321,26 @@ compile_bytecode() {
 
 # Numba keeps what it compiled beside the source: nodes then start at once.
 # Numba looks at the file of a function only, not at those of what it calls: nothing old is kept.
-# Two halves side by side, then what is left.
-compile_solver() {
+# It takes minutes and needs the libraries only, hence the steps that follow run beside it. It has
+# a session of its own, so that all its processes can be ended together.
+begin_compilation() {
+    if is_done solver "$key_solver" "$venv/bin/python"; then
+        return
+    fi
+    rm -f "$state/solver"
     find nf_isac_ros/core -name '*.nb[ic]' -delete
-    bash -c '. tools/env.sh
-        python -c "from nf_isac_ros.core.cycle import warm_up_fallbacks as f; f()" &
-        python -c "from nf_isac_ros.core.solvers.interior_point import warm_up; warm_up()"
-        wait
-        exec python -c "from nf_isac_ros.core.cycle import warm_up; warm_up()"'
+    setsid "${clean_environment[@]}" PYTHONPATH="$root" \
+        "$venv/bin/python" tools/compile_kernels.py >"$log.solver" 2>&1 </dev/null &
+    compilation=$!
+}
+
+compile_solver() {
+    local code=0
+    wait "$compilation" || code=$?
+    compilation=''
+    cat "$log.solver"
+    rm "$log.solver"
+    return "$code"
 }
 
 write_command() {
@@ -362,9 +376,10 @@ echo "Setting up in $root (once; details in log/setup.log)"
 step venv "virtual environment, Python $(python_version "$python")" "$key_venv" "$venv/bin/python" make_venv
 step ros "$ros_title" "$key_ros" "$venv/bin/python" install_ros
 step libraries 'solver libraries and test tools' "$key_libraries" "$venv/bin/python" install_libraries
+begin_compilation
 step messages 'nf_isac_msgs, built by colcon' "$key_messages" \
     install/nf_isac_msgs/share/nf_isac_msgs/package.xml build_messages
 step package 'nf_isac_ros, built by colcon' "$key_package" build/nf_isac_ros/setup.py build_package
-step solver 'solver, compiled by Numba' "$key_solver" build/nf_isac_ros/setup.py compile_solver
+step solver 'solver, compiled by Numba beside these' "$key_solver" "$venv/bin/python" compile_solver
 step command 'command .venv/bin/nf-isac' "$key_command" "$venv/bin/nf-isac" write_command
 echo "Set-up finished in $((SECONDS - begin)) s."

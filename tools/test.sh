@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make test`: the linters, then every test, in two halves side by side. ARGS is handed to pytest,
+# `make test`: the linters, then every test, in three parts side by side. ARGS is handed to pytest,
 # which runs once then.
 set -euo pipefail
 
@@ -37,32 +37,53 @@ if [[ -n ${ARGS:-} ]]; then
     # ARGS holds several words on purpose, quotes in it included: make test ARGS="-k 'a and b'"
     eval "python -m pytest -ra $ARGS" || tests=$?
 else
-    # Tests of running nodes mostly wait; the linters and what only computes take the time that they
-    # leave. Where the kernel shares the processor between sessions (autogroup), niceness counts
-    # within one alone.
-    running=(test/{nodes,demo,launch,radio,watch,bench})
-    computing=("${running[@]/#/--ignore=}" -p no:cacheprovider)
-    log="$(mktemp)"
-    # The whole group of the other half, which has a session of its own.
-    trap '{ kill -TERM -- "-$computing_pid"; } 2>/dev/null || true; rm -f "$log" "$log".lint' EXIT
+    # Three at once. Tests of running nodes mostly wait; those of what nodes consist of, and after
+    # these the linters and what only computes, take the time that they leave. Where the kernel
+    # shares the processor between sessions (autogroup), niceness counts within one alone.
+    nodes=(test/{nodes,launch} test/demo/test_real_graph.py)
+    parts=(test/{demo,radio,watch,bench} --ignore=test/demo/test_real_graph.py)
+    elsewhere=(--ignore=test/{nodes,launch,demo,radio,watch,bench})
+    work="$(mktemp -d)"
+    pytest=(python -m pytest -ra)
+    # What is in the background is deaf to Ctrl-C unless told otherwise, and so are its children.
+    env --default-signal=INT nice -n 5 "${pytest[@]}" -o cache_dir="$work/parts" \
+        "${parts[@]}" >"$work/parts.log" 2>&1 &
+    parts_pid=$!
     setsid nice -n 15 bash -c '{ echo 15 >/proc/self/autogroup; } 2>/dev/null || true
         tools/lint.sh
         echo $? >"$1"
         shift
-        "$@"' computing "$log.lint" python -m pytest -ra "${computing[@]}" >"$log" 2>&1 &
+        "$@"' computing "$work/lint" "${pytest[@]}" -p no:cacheprovider \
+        "${elsewhere[@]}" >"$work/computing.log" 2>&1 &
     computing_pid=$!
-    nodes=0 numbers=0
-    python -m pytest -ra --cache-clear "${running[@]}" || nodes=$?
-    wait "$computing_pid" || numbers=$?
-    cat "$log"
-    lint="$(<"$log.lint")"
-    if ((nodes == 1)); then
-        # Real processes on a busy machine: what failed has to pass by itself, once.
-        echo 'tests: once more, by themselves, those of running nodes that failed'
-        nodes=0
-        python -m pytest -ra --last-failed "${running[@]}" || nodes=$?
+    end_all() {
+        # Fixtures end what the tests have started.
+        { kill -INT "$parts_pid" && wait "$parts_pid"; } 2>/dev/null || true
+        { kill -TERM -- "-$computing_pid"; } 2>/dev/null || true
+        rm -rf "$work"
+    }
+    trap end_all EXIT
+    of_nodes=0 of_parts=0 of_numbers=0
+    "${pytest[@]}" -o cache_dir="$work/nodes" "${nodes[@]}" || of_nodes=$?
+    wait "$parts_pid" || of_parts=$?
+    parts_pid=''
+    cat "$work/parts.log"
+    wait "$computing_pid" || of_numbers=$?
+    computing_pid=''
+    cat "$work/computing.log"
+    lint="$(<"$work/lint")"
+    # Real processes on a busy machine: what failed has to pass by itself, once.
+    if ((of_nodes == 1)); then
+        echo 'tests: once more, by themselves, those of nodes that failed'
+        of_nodes=0
+        "${pytest[@]}" -o cache_dir="$work/nodes" --last-failed "${nodes[@]}" || of_nodes=$?
     fi
-    tests=$((nodes ? nodes : numbers))
+    if ((of_parts == 1)); then
+        echo 'tests: once more, by themselves, those of parts that failed'
+        of_parts=0
+        "${pytest[@]}" -o cache_dir="$work/parts" --last-failed "${parts[@]}" || of_parts=$?
+    fi
+    tests=$((of_nodes ? of_nodes : of_parts ? of_parts : of_numbers))
 fi
 
 if ((lint)); then

@@ -180,6 +180,9 @@ def save(figure: Figure, path: Path) -> list[Path]:
     png, svg = path.with_suffix('.png'), path.with_suffix('.svg')
     with matplotlib.rc_context({'svg.hashsalt': path.name, 'svg.fonttype': 'none',
                                 'font.family': 'sans-serif'}):
+        # Laid out once, not again by each of the two, which takes as long as to draw it.
+        figure.draw_without_rendering()
+        figure.set_layout_engine('none')
         with BytesIO() as drawn:
             figure.savefig(drawn, dpi=DPI, format='png')
             # A palette: a third of the size, and no colour off by more than 2 %.

@@ -22,7 +22,6 @@ from math import exp, log, pi, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from nf_isac_ros.core.arrays import AntennaArray
 from nf_isac_ros.core.localisation.echoes import EchoError, Sensor
@@ -69,6 +68,9 @@ def detection_threshold(rate: float, sides: Real) -> float:
     lowest = max(-log(rate), 1.5)
     if false_alarm_rate(lowest, sides) <= rate:
         return lowest
+    # A tenth of a second, which every node would spend when it starts.
+    from scipy.optimize import brentq
+
     return float(brentq(lambda ratio: log(false_alarm_rate(ratio, sides)) - log(rate), lowest,
                         _HIGHEST))
 
