@@ -19,7 +19,6 @@ from nf_isac_ros.bench.scenes import random_scenes
 from nf_isac_ros.core import cycle
 from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
 from nf_isac_ros.core.localisation import likelihood
-from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solvers import interior_point
 
@@ -27,8 +26,6 @@ from nf_isac_ros.core.solvers import interior_point
 def interior_point_method(scene: Scene) -> None:
     interior_point.warm_up()
     _step_twice('crb-min', scene)
-    # As where the time is up after one iteration.
-    interior_point.minimise_crb(build_problem(scene), 1e-3, budget=0.0)
 
 
 def simpler_designs(scene: Scene) -> None:
