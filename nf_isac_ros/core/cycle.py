@@ -20,6 +20,7 @@ from nf_isac_ros.core.evaluation import evaluate
 from nf_isac_ros.core.exceptions import InfeasibleError, NfIsacError, SceneError, SolverError
 from nf_isac_ros.core.extended import sections
 from nf_isac_ros.core.extended.contour import Contour
+from nf_isac_ros.core.extended.problem import sections_apart
 from nf_isac_ros.core.feasibility import largest_common_scale
 from nf_isac_ros.core.problem import Problem, build_problem
 from nf_isac_ros.core.scene import (
@@ -142,8 +143,9 @@ def warm_up_fallbacks() -> None:
     scene = _small_scene()
     body = ExtendedTarget('t', Contour((1.0,), (0.5,)), Pose(np.array([0.0, 2.0, 9.0])),
                           sections=2, model='near-field')
-    DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(
-        replace(scene, targets=(), extended=(body,)))
+    alone = replace(scene, targets=(), extended=(body,))
+    DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(alone)
+    sections_apart(build_problem(alone))
     _step_twice(ZERO_FORCING, scene)
 
 
