@@ -27,6 +27,7 @@ from nf_isac_ros.core.scene import (
     SensingNoise,
     User,
 )
+from nf_isac_ros.core.solution import Solution
 
 SEED = 7
 # The vehicle of the extended-target paper.
@@ -66,24 +67,17 @@ def rows(effort: Effort, peers: str, sizes: Iterable[Size] = SIZES) -> Iterator[
 def _far(effort: Effort, size: Size, peers: str) -> Iterator[Row]:
     problems = [build_problem(scene) for scene in paced(
         feasible_scenes(size), min(effort.runs, 20), effort.seconds / 2)]
-    sdr = _measured(effort, problems, SDR, GAP)
-    forced = _measured(effort, problems, ZERO_FORCING, ZERO_FORCING_GAP)
+    sdr, forced = _measured(effort, problems, GAP, ZERO_FORCING_GAP)
     n, c, k = size.antennas, size.users, size.sections
     operations = {
         SDR: {'paper_unknowns': c * n ** 2 + 1, 'unknowns': _unknowns(sdr, c)},
         ZERO_FORCING: {'paper_unknowns': 4 * c + 2, 'paper_programs': k ** c,
                        'unknowns': _unknowns(forced, c)}}
-    forced['sdr_ratio'] = _ratio(sdr, forced)
     compared = _unreduced(problems, peers) if peers != 'none' else {}
     for name, row in ((SDR, sdr), (ZERO_FORCING, forced)):
         yield {'bench': 'extended', 'design': name, 'users': c, 'antennas': n, 'sections': k,
                **row, **operations[name],
                **({'peers': compared} if name == SDR and compared else {})}
-
-
-def _ratio(sdr: Row, forced: Row) -> float | None:
-    """How many times the optimal design takes what zero forcing takes, by their medians."""
-    return number(sdr['p50_ms'] / forced['p50_ms']) if sdr['runs'] and forced['runs'] else None
 
 
 def _unknowns(row: Row, n_users: int) -> int:
@@ -94,32 +88,51 @@ def _unknowns(row: Row, n_users: int) -> int:
 
 def _near(effort: Effort) -> Iterator[Row]:
     problem = build_problem(near_scene())
-    sdr, forced = (_measured(effort, [problem], name, NEAR_GAP) for name in (SDR, ZERO_FORCING))
-    forced['sdr_ratio'] = _ratio(sdr, forced)
+    sdr, forced = _measured(effort, [problem], NEAR_GAP, NEAR_GAP)
     for name, row in ((SDR, sdr), (ZERO_FORCING, forced)):
         yield {'bench': 'extended-near', 'design': name, 'users': 3, 'antennas': 2304,
                'sections': 12, 'subspace_dimension': row.pop('dimension'), **row}
 
 
-def _measured(effort: Effort, problems: list[Problem], name: str, gap: float) -> Row:
-    """Times and certified gaps of a design on problems that are built, in turn."""
-    times, gaps, dimensions, failed = [], [], [], 0
-    solve(problems[0], DESIGNS[name], gap, None)
+def _measured(effort: Effort, problems: list[Problem], gap: float,
+              gap_of_forced: float) -> tuple[Row, Row]:
+    """
+    Times and certified gaps of both designs, one after the other on problems that are built.
+
+    In the row of zero forcing `sdr_ratio`: how many times the optimal design takes what zero
+    forcing takes on the same problem, right before; the median.
+    """
+    gaps = {SDR: gap, ZERO_FORCING: gap_of_forced}
+    found: dict[str, list[Solution | None]] = {name: [] for name in gaps}
+    for name in gaps:
+        solve(problems[0], DESIGNS[name], gaps[name], None)
     turns = (problems[i % len(problems)] for i in count())
-    for problem in paced(turns, effort.runs, effort.seconds):
-        started = time.perf_counter()
-        try:
-            solution = solve(problem, DESIGNS[name], gap, None)
-        except NfIsacError:
-            failed += 1
-            continue
-        times.append(1e3 * (time.perf_counter() - started))
-        gaps.append(solution.gap)
-        dimensions.append(solution.subspace_dimension)
-    return {**milliseconds(times), 'runs': len(times), 'failed': failed or None,
+    for problem in paced(turns, effort.runs, 2 * effort.seconds):
+        for name, solutions in found.items():
+            try:
+                solutions.append(solve(problem, DESIGNS[name], gaps[name], None))
+            except NfIsacError:
+                solutions.append(None)
+    sdr, forced = (_row(solutions) for solutions in found.values())
+    ratios = [_taken(one) / _taken(other) for one, other in zip(*found.values(), strict=True)
+              if one is not None and other is not None]
+    forced['sdr_ratio'] = number(float(np.median(ratios))) if ratios else None
+    return sdr, forced
+
+
+def _taken(solution: Solution) -> float:
+    """Time for a solution, what its beams achieve included [ms]."""
+    return sum(solution.times_ms.values())
+
+
+def _row(solutions: list[Solution | None]) -> Row:
+    done = [solution for solution in solutions if solution is not None]
+    gaps = [solution.gap for solution in done]
+    return {**milliseconds([_taken(solution) for solution in done]), 'runs': len(done),
+            'failed': len(solutions) - len(done) or None,
             'gap_max': number(max(gaps, default=np.nan)),
             'gap_p50': number(float(np.median(gaps))) if gaps else None,
-            'dimension': int(np.median(dimensions)) if dimensions else 0}
+            'dimension': int(np.median([one.subspace_dimension for one in done])) if done else 0}
 
 
 def _unreduced(problems: list[Problem], peers: str) -> Row:
