@@ -57,7 +57,7 @@ class Effort:
     repeats: int
 
 
-FULL = Effort('full', 300, 20.0, 15, 40.0, True, 20.0, 20_000, 600.0, 100_000, 500)
+FULL = Effort('full', 300, 20.0, 15, 20.0, True, 20.0, 20_000, 600.0, 100_000, 500)
 QUICK = Effort('quick', 30, 2.5, 2, 3.0, False, 3.0, 500, 20.0, 2000, 40)
 # For tests: the harness, not the numbers.
 TINY = Effort('tiny', 3, 0.2, 1, 0.2, True, 0.5, 5, 1.0, 20, 4)
