@@ -238,11 +238,12 @@ def trimmed(problem: Problem, beams: ReducedBeams) -> tuple[ReducedBeams, float]
     problem : Problem
         With something to estimate.
     beams : ReducedBeams
+        With the whole budget used.
 
     Returns
     -------
     ReducedBeams
-        With the power of `beams`. No SINR falls and the objective is no larger; beams that have
+        With the whole budget used. No SINR falls and the objective is no larger; beams that have
         to meet further rows come back as they are.
     float
         Their objective [m^2]; infinite if singular.
@@ -251,14 +252,13 @@ def trimmed(problem: Problem, beams: ReducedBeams) -> tuple[ReducedBeams, float]
     value = problem.objective(beams.covariance)
     if problem.rows is not None:
         return beams, value
-    power, strengths = beams.power, (np.abs(beams.sensing) ** 2).sum(axis=0)
+    strengths = (np.abs(beams.sensing) ** 2).sum(axis=0)
     for weak in WEAK_POWERS:
-        kept = strengths > weak * power
-        left = power - strengths[~kept].sum()
-        if kept.all() or not left > 0.0:
+        kept = strengths > weak
+        fewer = ReducedBeams(beams.communication, beams.sensing[:, kept])
+        if kept.all() or not fewer.power > 0.0:
             break
-        factor = np.sqrt(power / left)
-        fewer = ReducedBeams(factor * beams.communication, factor * beams.sensing[:, kept])
+        fewer = fewer.with_full_power()
         reached = problem.objective(fewer.covariance)
         if reached <= value:
             return fewer, reached

@@ -130,8 +130,8 @@ def _channel_change(old: Problem, new: Problem) -> float:
 
 def _unit_channels(problem: Problem, users: list[int]) -> Complex:
     seen = problem.channels[:, users]
-    turn = np.exp(-1j * np.angle(seen[problem.scene.transmit_array.middle]))
-    return seen * (turn / np.linalg.norm(seen, axis=0))
+    phases = problem.phases[len(problem.phases) - len(problem.scene.users):][users]
+    return seen * (phases.conj() / np.linalg.norm(seen, axis=0))
 
 
 def _aligned(problem: Problem) -> Complex:
