@@ -17,7 +17,6 @@ from numba.core.caching import IndexDataCacheFile
 
 from nf_isac_ros.bench.scenes import random_scenes
 from nf_isac_ros.core import cycle
-from nf_isac_ros.core.cycle import DesignCycle, DesignSettings
 from nf_isac_ros.core.localisation import likelihood
 from nf_isac_ros.core.scene import Scene
 from nf_isac_ros.core.solvers import interior_point
@@ -25,24 +24,17 @@ from nf_isac_ros.core.solvers import interior_point
 
 def interior_point_method(scene: Scene) -> None:
     interior_point.warm_up()
-    _step_twice('crb-min', scene)
+    cycle.step_twice('crb-min', scene)
 
 
 def simpler_designs(scene: Scene) -> None:
-    _step_twice('zero-forcing', scene)
-    _step_twice('users-first', scene)
+    cycle.step_twice('zero-forcing', scene)
+    cycle.step_twice('users-first', scene)
 
 
 def what_is_left() -> None:
     cycle.warm_up()
     likelihood.warm_up()
-
-
-def _step_twice(design: str, scene: Scene) -> None:
-    """Design for a scene; the second time there is something to begin with."""
-    designs = DesignCycle(DesignSettings(design))
-    for _ in range(2):
-        designs.step(scene)
 
 
 def save_in_turns() -> None:

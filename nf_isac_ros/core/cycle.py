@@ -133,7 +133,7 @@ def warm_up() -> float:
     interior_point.warm_up()
     sections.warm_up()
     warm_up_fallbacks()
-    _step_twice('crb-min', _small_scene())
+    step_twice('crb-min', _small_scene())
     _warm_up_repairs()
     return time.perf_counter() - started
 
@@ -146,7 +146,7 @@ def warm_up_fallbacks() -> None:
     alone = replace(scene, targets=(), extended=(body,))
     DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(alone)
     sections_apart(build_problem(alone))
-    _step_twice(ZERO_FORCING, scene)
+    step_twice(ZERO_FORCING, scene)
 
 
 def _warm_up_repairs() -> None:
@@ -159,7 +159,7 @@ def _warm_up_repairs() -> None:
     largest_common_scale(problem.unit_noise_channels, problem.sinr)
 
 
-def _step_twice(design: str, scene: Scene) -> None:
+def step_twice(design: str, scene: Scene) -> None:
     """Design for a scene; the second time there is something to remember."""
     cycle = DesignCycle(DesignSettings(design))
     for _ in range(2):
