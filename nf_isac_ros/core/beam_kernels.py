@@ -16,6 +16,25 @@ _SINGULAR = 1e-12
 
 
 @compiled
+def received_sinr(received: Complex, noise: Real) -> Real:
+    """SINR of each user from what it receives of each beam; see `beams.received_sinr`."""
+    ratios = np.empty(len(received))
+    for u in range(len(received)):
+        wanted = 0.0
+        # Summed without the wanted beam: subtracting it afterwards loses the interference in
+        # rounding.
+        others = noise[u]
+        for b in range(received.shape[1]):
+            power = received[u, b].real ** 2 + received[u, b].imag ** 2
+            if b == u:
+                wanted = power
+            else:
+                others += power
+        ratios[u] = wanted / others
+    return ratios
+
+
+@compiled
 def shares(covariance: Complex, channels: Complex, parts: Complex) -> Complex:
     """Rows W_u g_u, shape (U, d); see `beams.user_shares`."""
     n = channels.shape[1]

@@ -78,11 +78,7 @@ def received_sinr(received: Complex, noise: Real) -> Real:
         Linear.
 
     """
-    powers = np.abs(received) ** 2
-    wanted = powers.diagonal().copy()
-    # Summed without the wanted beam: subtracting it afterwards loses the interference in rounding.
-    np.fill_diagonal(powers, 0.0)
-    return wanted / (powers.sum(axis=1) + noise)
+    return beam_kernels.received_sinr(_dense(received), np.asarray(noise, dtype=float))
 
 
 @dataclass(frozen=True)

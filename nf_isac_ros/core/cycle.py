@@ -528,9 +528,10 @@ def solve(problem: Problem, design: Design, gap: float, budget: float | None,
 def _evaluated(problem: Problem, design: Design, outcome: Outcome, gap: float, started: float,
                now: Callable[[], float]) -> Solution:
     solved = now()
-    solution = evaluate(problem, design, outcome, gap)
-    return replace(solution, times_ms={
-        'solve': 1e3 * (solved - started), 'beams': 1e3 * (now() - solved)})
+    times = {'solve': 1e3 * (solved - started)}
+    solution = evaluate(problem, design, outcome, gap, times)
+    times['beams'] = 1e3 * (now() - solved)
+    return solution
 
 
 def mute(scene: Scene, design: str, reason: str) -> Solution:

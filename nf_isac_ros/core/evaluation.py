@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import dist, inf, log10
 
 import numpy as np
@@ -25,7 +24,7 @@ ROUNDING = 1e-10
 
 
 def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
-             times_ms: Mapping[str, float] | None = None) -> Solution:
+             times_ms: dict[str, float] | None = None) -> Solution:
     """
     Turn the outcome of a design into a solution that carries its own certificate.
 
@@ -37,8 +36,8 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         Nothing of it is believed but the beams and the bound.
     gap : float
         Relative gap that was asked for.
-    times_ms : mapping, optional
-        Wall time of each stage so far [ms].
+    times_ms : dict, optional
+        Wall time of each stage so far [ms]; the solution keeps it, so that this one can be added.
 
     Returns
     -------
@@ -67,7 +66,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
         isotropic_sum_crb=sum((target.isotropic_crb for target in targets), 0.0),
         power=used, power_limit=power,
         subspace_dimension=dimension, iterations=outcome.iterations, warm=outcome.warm,
-        times_ms=dict(times_ms or {}), coverage_limit=outcome.coverage_limit)
+        times_ms={} if times_ms is None else times_ms, coverage_limit=outcome.coverage_limit)
 
 
 def achieved(problem: Problem, weights: Complex
@@ -171,15 +170,12 @@ def _extended_report(problem: Problem, index: int, received: Complex,
     """Report from what the columns of an extended target receive of each beam."""
     scene, fisher = problem.scene, problem.extended[index]
     target = scene.extended[index]
-    information = fisher.of_received(received)
-    bounds = fisher.bounds(information)
-    illumination = (np.abs(received[:len(fisher.sections)]) ** 2).sum(axis=1)
+    information, bounds, illumination = fisher.achieved(received)
     # What is known of the logarithm of a gain is twice the energy of its echo over the noise.
-    echo = sum(float(information[i, i]) for i, name in enumerate(fisher.names)
-               if name.startswith('log gain')) / (2 * scene.radio.symbols)
+    echo = sum(information[i, i] for i in fisher.log_gains) / (2 * scene.radio.symbols)
     noise = scene.radio.sensing_noise.power
     return TargetReport(
         target.id, target.position, bounds.centre, problem.isotropic_centre_bounds[index],
-        float(illumination.mean()), np.nan if noise is None else noise * echo,
+        float(illumination.sum()) / len(illumination), np.nan if noise is None else float(noise * echo),
         any(dist(target.position, centre) < reach for centre, reach in near), bounds,
         illumination)

@@ -313,12 +313,16 @@ def jacobi_inverse(fisher: Real) -> Real | None:
     Returns None if it is singular: some parameter cannot be estimated.
     """
     inverse = np.empty_like(fisher)
-    return inverse if _invert(np.ascontiguousarray(fisher), inverse) else None
+    return inverse if inverted(np.ascontiguousarray(fisher), inverse) else None
 
 
 @compiled
-def _invert(fisher: Real, inverse: Real) -> bool:
-    """Write the inverse by the Cholesky factor of the matrix with its diagonal scaled to one."""
+def inverted(fisher: Real, inverse: Real) -> bool:
+    """
+    Write the inverse by the Cholesky factor of the matrix with its diagonal scaled to one.
+
+    Returns False if the matrix is singular.
+    """
     n = len(fisher)
     scale = np.empty(n)
     for i in range(n):

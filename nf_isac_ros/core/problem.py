@@ -330,26 +330,16 @@ class Problem:
 
     def truncation(self, tolerance: float, usual: int | None = None) -> Complex:
         """Basis of `truncated` alone, shape (d, d'), the users' directions first."""
-        rank = int(np.count_nonzero(self.user_channels.any(axis=1)))
-        rest = _unit_columns(np.ascontiguousarray(self.fisher.transmit), rank)
+        transmit = np.ascontiguousarray(self.fisher.transmit)
+        channels = np.ascontiguousarray(self.user_channels)
         # Ranges of points rest on directions that have next to nothing in their columns.
         first = 4 * len(self.scene.targets) if self.extended else 0
-        n_points = min(first, len(rest))
-        turned, others = rest[:, :0], None
-        if n_points:
-            turned, _ = np.linalg.qr(rest[:, :first], mode='complete')
-            others = turned[:, n_points:]
-            rest = others.conj().T @ np.ascontiguousarray(rest[:, first:])
-        vectors, values = _left_vectors(rest, tolerance)
-        count, always = int(np.count_nonzero(values > tolerance)), rank + n_points
-        if usual is not None and abs(always + count - usual) <= USUAL_MARGIN:
-            count = min(max(usual - always, 0), len(values))
-        vectors = vectors[:, :count]
-        kept = vectors if others is None else np.hstack([turned[:, :n_points], others @ vectors])
-        basis = np.zeros((self.dimension, rank + kept.shape[1]), dtype=complex)
-        basis[:rank, :rank] = np.eye(rank)
-        basis[rank:, rank:] = kept
-        return basis
+        turned = np.zeros((0, 0), dtype=complex)
+        if first:
+            turned, _ = np.linalg.qr(
+                _unit_columns(transmit, _n_rows(channels))[:, :first], mode='complete')
+        return _truncation(transmit, channels, first, turned, tolerance,
+                           -1 if usual is None else usual)
 
     def require_bounds(self) -> None:
         """Raise SceneError, 'not-localisable', if no covariance can locate the point targets."""
@@ -377,6 +367,48 @@ def _unit_columns(columns: Complex, first: int) -> Complex:
             for i in range(d - first):
                 out[i, j] /= np.sqrt(size)
     return out
+
+
+@compiled
+def _n_rows(channels: Complex) -> int:
+    """How many rows of channels are not zero; they come first."""
+    count = 0
+    for i in range(len(channels)):
+        count += np.any(channels[i] != 0.0)
+    return count
+
+
+@compiled
+def _truncation(transmit: Complex, channels: Complex, first: int, turned: Complex,
+                tolerance: float, usual: int) -> Complex:
+    """
+    Basis of `Problem.truncation`.
+
+    The first columns, off the users' channels, are kept whole: they are spanned by as many of
+    those of the unitary matrix.
+    """
+    rank = _n_rows(channels)
+    rest = _unit_columns(transmit, rank)
+    n_points = min(first, len(rest))
+    others = np.ascontiguousarray(turned[:, n_points:])
+    if n_points:
+        rest = np.conj(others.T) @ np.ascontiguousarray(rest[:, first:])
+    vectors, values = _left_vectors(rest, tolerance)
+    always, count = rank + n_points, int(np.sum(values > tolerance))
+    if usual >= 0 and abs(always + count - usual) <= USUAL_MARGIN:
+        count = min(max(usual - always, 0), len(values))
+    kept = np.ascontiguousarray(vectors[:, :count])
+    if n_points:
+        kept = others @ kept
+    basis = np.zeros((len(transmit), always + count), dtype=np.complex128)
+    for i in range(rank):
+        basis[i, i] = 1.0
+    for i in range(len(transmit) - rank):
+        for j in range(n_points):
+            basis[rank + i, rank + j] = turned[i, j]
+        for j in range(count):
+            basis[rank + i, always + j] = kept[i, j]
+    return basis
 
 
 @compiled

@@ -165,8 +165,6 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
     if not found.gap <= gap:
         return None
     beams, value = ReducedBeams(found.communication, found.sensing), found.value
-    if data_only:
-        beams = replace(beams, sensing=no_beams(problem))
     if (len(problem.sinr) and slack(problem, beams).min() < 0.0
             or ratio is not None and found.unevenness > ratio):
         mended = restored(

@@ -13,7 +13,7 @@ from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.plane import PlanarPose
 from nf_isac_ros.core.extended.sections import Sections
-from nf_isac_ros.core.fisher import jacobi_inverse
+from nf_isac_ros.core.fisher import inverted, jacobi_inverse
 from nf_isac_ros.core.scene import BoundWeights
 
 Real = NDArray[np.float64]
@@ -76,7 +76,7 @@ class ExtendedBounds:
         """Bound of the orientation [rad^2]; NaN for near-circular shapes, which have none."""
         return self.variance('orientation')
 
-    @property
+    @cached_property
     def centre(self) -> Real:
         """Bound of the centre's position, shape (3, 3) [m^2]; infinite if a part of it is."""
         block = self.covariance[:3, :3]
@@ -168,6 +168,30 @@ class ExtendedFisher:
         return fisher_of_blocks(self.blocks, _section_grams(
             np.ascontiguousarray(received), self.blocks.shape[2]))
 
+    def achieved(self, received: Complex) -> tuple[Real, ExtendedBounds, Real]:
+        """
+        Return all that beams achieve.
+
+        Parameters
+        ----------
+        received : ndarray, shape (r K, s)
+            columns^H W [sqrt(W)].
+
+        Returns
+        -------
+        ndarray, shape (n, n)
+            Fisher matrix.
+        ExtendedBounds
+        ndarray, shape (K,)
+            Illuminations P_k of the sections [W].
+
+        """
+        information, covariance, illumination = _achieved(
+            self.blocks, np.ascontiguousarray(received), self._reported)
+        bounds = (ExtendedBounds(self._reported_names, covariance) if len(covariance)
+                  else self.bounds(information))
+        return information, bounds, illumination
+
     def of_covariance(self, covariance: Complex | Real) -> Real:
         """Fisher matrix (n, n) for a covariance (N, N) [W]."""
         return self.of_gram(self.columns.conj().T @ covariance @ self.columns)
@@ -238,6 +262,11 @@ class ExtendedFisher:
         shape = np.eye(self.wanted)[:, [name.startswith(SHAPE) for name in
                                         self.names[:self.wanted]]]
         return np.hstack([self.centre, self.report, shape])
+
+    @cached_property
+    def log_gains(self) -> list[int]:
+        """Which parameters are logarithms of gains."""
+        return [i for i, name in enumerate(self.names) if name.startswith('log gain')]
 
     def selection(self, objective: Literal['direction', 'centre'] | BoundWeights) -> Real:
         """
@@ -397,6 +426,29 @@ def _section_grams(received: Complex, r: int) -> Complex:
                     total += received[i * k + s, b] * np.conj(received[j * k + s, b])
                 out[s, i, j], out[s, j, i] = total, np.conj(total)
     return out
+
+
+@compiled
+def _achieved(blocks: Complex, received: Complex, reported: Real) -> tuple[Real, Real, Real]:
+    """Fisher matrix, covariance of what is reported, none if it is singular, illuminations."""
+    grams = _section_grams(received, blocks.shape[2])
+    information = fisher_of_blocks(blocks, grams)
+    illumination = np.empty(len(grams))
+    for k in range(len(grams)):
+        illumination[k] = grams[k, 0, 0].real
+    inverse = np.empty_like(information)
+    if not inverted(information, inverse):
+        return information, np.empty((0, 0)), illumination
+    wanted, n = reported.shape
+    covariance = np.empty((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            total = 0.0
+            for a in range(wanted):
+                for b in range(wanted):
+                    total += reported[a, i] * inverse[a, b] * reported[b, j]
+            covariance[i, j] = covariance[j, i] = total
+    return information, covariance, illumination
 
 
 @compiled

@@ -40,6 +40,8 @@ ROUGHLY, EXACTLY = 2, 5
 # method in between and how close they come (square of the decrement), and what it leaves in the
 # end.
 BARRIER_FALL, CENTRING_STEPS, CENTRED, BARRIER_GAP = 0.1, 2, 2.0, 1e-3
+# What a step is cut by until it stays inside, at most so many times.
+CUT, MOST_CUTS = 0.6, 40
 # The share of its covariance that V are made from next. With those it goes on from where it was,
 # counted this much more again, and this much higher, up to so many times, for room.
 FRESH_SHARE = 0.3
@@ -907,7 +909,7 @@ def _balance(task: Task, lower: Real, upper: Real) -> None:
 def _root(cost: Complex, channels: Complex, lift: Real, level: float,
           mu: Real) -> tuple[Complex, bool]:
     """
-    Lower root of B = level I - C + sum_k mu_k g_k g_k^H.
+    Lower root of B = level I - C + sum_k mu_k g_k g_k^H, for g that are zero but for U rows.
 
     Returns
     -------
@@ -918,10 +920,14 @@ def _root(cost: Complex, channels: Complex, lift: Real, level: float,
         matrix has an eigenvalue above the level.
 
     """
-    d = len(cost)
-    low = (channels * mu) @ np.conj(channels.T) - cost
+    d, n = channels.shape
+    low = -cost
     for i in range(d):
         low[i, i] += level
+    for u in range(n):
+        for i in range(n):
+            for j in range(i + 1):
+                low[i, j] += mu[u] * channels[i, u] * np.conj(channels[j, u])
     if not cholesky(low) > 0.0:
         return low, False
     seen = np.empty(d, dtype=np.complex128)
@@ -1083,6 +1089,40 @@ def _newton_step(products: _Products, noise: Real, lift: Real, centre: _Centre
 
 
 @compiled_sum
+def _moved(cost: Complex, channels: Complex, lift: Real, start: _Centre, move: Real,
+           decrement: float) -> tuple[_Centre, Complex, bool]:
+    """
+    Go the longest step that stays inside, of a full one and all that are cut by `CUT` again.
+
+    Returns
+    -------
+    _Centre
+        Where that leads.
+    ndarray, shape (d, d)
+        L there.
+    bool
+        Whether there is such a step.
+
+    """
+    # One that is no longer than one in the norm of the barrier stays inside.
+    safe = 0.5 * np.log(max(decrement, 1.0)) / -np.log(CUT)
+    first = int(np.ceil(min(safe, MOST_CUTS))) + 1
+    outside, inside, best, low = -1, first, start, cost
+    while inside - outside > 1:
+        cuts = (outside + inside) // 2
+        length = CUT ** cuts
+        level, mu = start.level + length * move[0], start.mu + length * move[1:]
+        fresh, within = cost, len(mu) == 0 or np.min(mu) > 0.0
+        if within:
+            fresh, within = _root(cost, channels, lift, level, mu)
+        if within:
+            inside, best, low = cuts, _Centre(level, mu, start.rate), fresh
+        else:
+            outside = cuts
+    return best, low, inside < first
+
+
+@compiled_sum
 def _least_ceiling(cost: Complex, channels: Complex, noise: Real, lift: Real,
                    start: _Centre) -> tuple[_Centre, Complex]:
     """
@@ -1104,17 +1144,10 @@ def _least_ceiling(cost: Complex, channels: Complex, noise: Real, lift: Real,
         for _ in range(CENTRING_STEPS):
             move, decrement, rate = _newton_step(
                 _products(triangular_inverse(low), channels), noise, lift, centre)
-            centre = _Centre(centre.level, centre.mu, rate)
-            length = 1.0
-            while length > SHORTEST:
-                level, mu = centre.level + length * move[0], centre.mu + length * move[1:]
-                if n == 0 or np.min(mu) > 0.0:
-                    fresh, inside = _root(cost, channels, lift, level, mu)
-                    if inside:
-                        centre = _Centre(level, mu, rate)
-                        low = fresh
-                        break
-                length *= 0.6
+            centre, fresh, moved = _moved(
+                cost, channels, lift, _Centre(centre.level, centre.mu, rate), move, decrement)
+            if moved:
+                low = fresh
             if decrement < CENTRED:
                 break
         if (blocks * d / centre.rate < BARRIER_GAP * (centre.level - np.sum(centre.mu * noise))
