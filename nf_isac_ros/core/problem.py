@@ -338,7 +338,7 @@ class Problem:
         if first:
             turned, _ = np.linalg.qr(
                 _unit_columns(transmit, _n_rows(channels))[:, :first], mode='complete')
-        return _truncation(transmit, channels, first, turned, tolerance,
+        return truncation(transmit, channels, first, turned, tolerance,
                            -1 if usual is None else usual)
 
     def require_bounds(self) -> None:
@@ -379,7 +379,7 @@ def _n_rows(channels: Complex) -> int:
 
 
 @compiled
-def _truncation(transmit: Complex, channels: Complex, first: int, turned: Complex,
+def truncation(transmit: Complex, channels: Complex, first: int, turned: Complex,
                 tolerance: float, usual: int) -> Complex:
     """
     Basis of `Problem.truncation`.

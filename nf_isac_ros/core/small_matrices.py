@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.compiled import compiled
+from nf_isac_ros.core.compiled import compiled, compiled_sum
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -218,21 +218,25 @@ def lu_factor(matrix: Real) -> Indices:
     return pivots
 
 
-@compiled
+@compiled_sum
 def lu_solve(factored: Real, pivots: Indices, right: Real) -> Real:
     """Solve A x = b for several b, shape (n, p), after `lu_factor`; NaN where A is singular."""
-    n, out = len(factored), right.copy()
-    for k in range(n):
-        if pivots[k] != k:
-            for j in range(out.shape[1]):
-                out[k, j], out[pivots[k], j] = out[pivots[k], j], out[k, j]
-    for k in range(n):
-        for i in range(k + 1, n):
-            for j in range(out.shape[1]):
-                out[i, j] -= factored[i, k] * out[k, j]
-    for i in range(n - 1, -1, -1):
-        for j in range(out.shape[1]):
+    n, count = right.shape
+    # One after the other, each along memory.
+    out = np.empty((count, n))
+    for c in range(count):
+        for i in range(n):
+            out[c, i] = right[i, c]
+        for k in range(n):
+            out[c, k], out[c, pivots[k]] = out[c, pivots[k]], out[c, k]
+        for i in range(n):
+            total = 0.0
+            for k in range(i):
+                total += factored[i, k] * out[c, k]
+            out[c, i] -= total
+        for i in range(n - 1, -1, -1):
+            total = 0.0
             for k in range(i + 1, n):
-                out[i, j] -= factored[i, k] * out[k, j]
-            out[i, j] /= factored[i, i]
-    return out
+                total += factored[i, k] * out[c, k]
+            out[c, i] = (out[c, i] - total) / factored[i, i]
+    return out.T

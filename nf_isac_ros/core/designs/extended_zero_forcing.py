@@ -8,7 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.beams import ReducedBeams, factor, no_beams, slack, split, user_shares
+from nf_isac_ros.core.beams import ReducedBeams, factor, no_beams, split, user_shares
 from nf_isac_ros.core.certificate import crb_bound
 from nf_isac_ros.core.designs import crb_min
 from nf_isac_ros.core.designs.base import Design, Outcome
@@ -24,7 +24,7 @@ from nf_isac_ros.core.exceptions import InfeasibleError, SolverError, Unsuitable
 from nf_isac_ros.core.extended.extraction import data_beams
 from nf_isac_ros.core.extended.problem import coverage_rows, extended_problem, require_extended
 from nf_isac_ros.core.extended.restoration import restored
-from nf_isac_ros.core.extended.sectioned import sectioned_task
+from nf_isac_ros.core.extended.sectioned import forced_beams, sectioned_task
 from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers import extended_kernels as kernels
 from nf_isac_ros.core.solvers.clarabel_blocks import BlockPoint, solve_zero_forcing
@@ -154,25 +154,21 @@ def _by_sections(problem: Problem, ratio: float | None, gap: float) -> Outcome |
     Without a sensing stream these are the beams of the users, if they are almost all of it.
     """
     data_only = bool(len(problem.sinr)) and not problem.scene.options.sensing_stream
-    task = sectioned_task(problem, ratio)
     try:
-        found = kernels.forced_beams(
-            task, problem.truncation(min(np.sqrt(gap), LARGEST_TRUNCATION)),
-            np.ascontiguousarray(problem.user_channels), problem.user_noise, problem.sinr, gap,
-            SECTIONED_SHARE, data_only)
+        found = forced_beams(problem, ratio, min(np.sqrt(gap), LARGEST_TRUNCATION), gap,
+                             SECTIONED_SHARE, data_only)
     except np.linalg.LinAlgError:
         return None
     if not found.gap <= gap:
         return None
     beams, value = ReducedBeams(found.communication, found.sensing), found.value
-    if (len(problem.sinr) and slack(problem, beams).min() < 0.0
-            or ratio is not None and found.unevenness > ratio):
+    if found.slack < 0.0 or ratio is not None and found.unevenness > ratio:
         mended = restored(
             replace(problem, rows=None if ratio is None else coverage_rows(problem, ratio)), beams,
             zero_forcing_space(problem).projectors(beams.sensing.shape[1]))
         if mended is None:
             return None
-        beams = mended
+        beams, task = mended, sectioned_task(problem, ratio)
         received = task.columns.conj().T @ np.hstack([beams.communication, beams.sensing])
         value = kernels.evaluated(task, received @ received.conj().T).value
     if not value * (1.0 - gap) <= found.lowest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Literal, NoReturn
 
 import numpy as np
@@ -80,7 +81,7 @@ class ExtendedBounds:
     def centre(self) -> Real:
         """Bound of the centre's position, shape (3, 3) [m^2]; infinite if a part of it is."""
         block = self.covariance[:3, :3]
-        return block if np.isfinite(block).all() else np.full((3, 3), np.inf)
+        return block if isfinite(block.trace()) else np.full((3, 3), np.inf)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nf_isac_ros.core.beam_kernels import slack
 from nf_isac_ros.core.beams import SINR_MARGIN
-from nf_isac_ros.core.compiled import compiled_sum
+from nf_isac_ros.core.compiled import compiled_sum, compiled_within
 from nf_isac_ros.core.small_matrices import cholesky, lu_factor, lu_solve, triangular_inverse
 from nf_isac_ros.core.solvers.zero_forcing_kernels import evaluate, served_beams
 
@@ -23,10 +24,11 @@ Complex = NDArray[np.complex128]
 Indices = NDArray[np.int64]
 
 MAX_ITERATIONS = 40
-# Starting point: shares of what the users leave that go to them, and to the null space; share of
-# the latter that is spread evenly; gap in units of the objective there.
-USER_SHARE, SENSING_SHARE, EVEN_SHARE = 0.1, 0.85, 0.35
-INITIAL_GAP = 1.5
+# Starting point: shares of what the users need not that go to each of them, and to all of them at
+# least and at most; share of all that is used; share of the null space's that is spread evenly; gap
+# in units of the objective there.
+USER_SHARE, FEW_USERS, MANY_USERS = 0.025, 0.1, 0.25
+USED_SHARE, EVEN_SHARE, INITIAL_GAP = 0.95, 0.35, 1.5
 # Slack that a limit of the coverage which is not met is taken to have, over the mean of what
 # sections receive.
 ASSUMED_SLACK = 0.4
@@ -418,8 +420,12 @@ def _gram(task: Task, forms: Complex, left: Complex, right: Complex, by_power: R
                     half[j] = 0.0
                     for i in range(r):
                         factor = forms[s, a, k, i, j]
-                        for p in range(left.shape[0]):
+                        # Later sections by symmetry.
+                        for p in range((s + 1) * r):
                             half[j, p] += factor * columns[s * r + i, p]
+                        for x in range(n_vectors):
+                            if vectors[x] >= (s + 1) * r:
+                                half[j, vectors[x]] += factor * columns[s * r + i, vectors[x]]
                 for t in range(s + 1):
                     for i in range(r):
                         for j in range(r):
@@ -560,8 +566,9 @@ def _first(task: Task) -> _State:
     m, n_users, n_lit = len(task.columns), len(task.least), len(task.lit)
     left = max(1.0 - np.sum(task.least), 0.0)
     covariance = np.zeros((m, m), dtype=np.complex128)
+    for_users = min(max(USER_SHARE * n_users, FEW_USERS), MANY_USERS) if n_users else 0.0
     for u in range(n_users):
-        covariance[u, u] = task.least[u] + USER_SHARE * left / n_users
+        covariance[u, u] = task.least[u] + for_users * left / n_users
     free = m - n_users
     seen = task.columns[n_users:].copy()
     for i in range(seen.shape[1]):
@@ -577,7 +584,7 @@ def _first(task: Task) -> _State:
         inner *= (1.0 - EVEN_SHARE) / total
     for i in range(free):
         inner[i, i] += EVEN_SHARE / free
-    covariance[n_users:, n_users:] = SENSING_SHARE * left * inner
+    covariance[n_users:, n_users:] = (USED_SHARE - for_users) * left * inner
 
     n_targets = 0
     for i in range(n_lit):
@@ -747,8 +754,8 @@ def solve(task: Task, gap: float, unmet: float) -> Answer:
 
         back = covariance @ residual @ inverse
         straight = -covariance - back
-        right = np.zeros((len(values), 1 + n_levels))
-        right[:, 1:] = known_part @ by_level
+        right = np.zeros((len(values), 1))
+        solved_levels = lu_solve(system, pivots, known_part @ by_level)
         target = np.zeros_like(slacks)
         second = np.zeros_like(covariance)
         change, dual_change = covariance, dual
@@ -784,7 +791,7 @@ def solve(task: Task, gap: float, unmet: float) -> Answer:
             known[n - 1] = short[-1] - ratios[-1] * wrong[-1]
             right[:, 0] = wanted - known_part @ known
             right[n:, 0] += values[n:]
-            solved = lu_solve(system, pivots, right)
+            solved = lu_solve(system, pivots, right)[:, 0]
             level_moves = np.zeros(n_levels)
             if n_levels:
                 border = np.zeros((n_levels, n_levels))
@@ -798,14 +805,14 @@ def solve(task: Task, gap: float, unmet: float) -> Answer:
                             task.ratio * (duals[2 * i + 1] + short[2 * i + 1]
                                           - ratios[2 * i + 1] * wrong[2 * i + 1])
                             - duals[2 * i] - short[2 * i] + ratios[2 * i] * wrong[2 * i]
-                            + by_level[n_forms + i, t] * solved[n_forms + i, 0])
+                            + by_level[n_forms + i, t] * solved[n_forms + i])
                         for v in range(n_levels):
                             border[t, v] -= (by_level[n_forms + i, t]
-                                             * solved[n_forms + i, 1 + v])
+                                             * solved_levels[n_forms + i, v])
                 level_moves[:] = np.linalg.solve(border, aside)
-            final = solved[:, 0].copy()
+            final = solved.copy()
             for t in range(n_levels):
-                final += level_moves[t] * solved[:, 1 + t]
+                final += level_moves[t] * solved_levels[:, t]
             factors[:] = final
             factors[:n_forms] = curvature @ final[:n_forms]
             factors[n_forms:n] = barrier[n_forms:] * final[n_forms:n]
@@ -1288,6 +1295,8 @@ class Forced(NamedTuple):
         Objective of the beams.
     unevenness : float
         Largest over smallest illumination of the sections of a target.
+    slack : float
+        Least of `beams.slack`; infinite without users.
     lowest : float
         What zero forcing reaches, before anything is left out to make beams of it.
     bound : float
@@ -1304,6 +1313,7 @@ class Forced(NamedTuple):
     sensing: Complex
     value: float
     unevenness: float
+    slack: float
     lowest: float
     bound: float
     gap: float
@@ -1312,6 +1322,13 @@ class Forced(NamedTuple):
 
 
 @compiled_sum
+def nothing_found(d: int, dimension: int) -> Forced:
+    """No beams, in d coordinates, from a space of that dimension."""
+    nothing = np.zeros((d, 0), dtype=np.complex128)
+    return Forced(nothing, nothing, np.inf, np.inf, -np.inf, np.inf, 0.0, np.inf, 0, dimension)
+
+
+@compiled_within
 def forced_beams(task: Task, basis: Complex, channels: Complex, noise: Real, sinr: Real,
                  gap: float, share: float, data_only: bool) -> Forced:
     """
@@ -1340,8 +1357,7 @@ def forced_beams(task: Task, basis: Complex, channels: Complex, noise: Real, sin
 
     """
     d, n_users = basis.shape[1], channels.shape[1]
-    nothing = np.zeros((len(basis), 0), dtype=np.complex128)
-    none = Forced(nothing, nothing, np.inf, np.inf, np.inf, 0.0, np.inf, 0, d)
+    none = nothing_found(len(basis), d)
     frame = np.eye(d, dtype=np.complex128)
     down = np.ascontiguousarray(np.conj(basis.T))
     narrow = down @ channels
@@ -1378,8 +1394,12 @@ def forced_beams(task: Task, basis: Complex, channels: Complex, noise: Real, sin
         answer.objective, answer.gap, answer.iterations), LOOSE)
     bound = certified(task, channels, noise, sinr, evidence)
     beams = basis @ beams
+    communication, sensing = beams[:, :n_users].copy(), beams[:, n_users:].copy()
+    spare_sinr = np.inf
+    if n_users:
+        spare_sinr = np.min(slack(channels, communication, sensing, sinr, noise))
     return Forced(
-        beams[:, :n_users].copy(), beams[:, n_users:].copy(), value, _unevenness(task, received),
+        communication, sensing, value, _unevenness(task, received), spare_sinr,
         answer.objective, bound, answer.gap, answer.iterations, d)
 
 
@@ -1476,12 +1496,12 @@ def section_pairs(blocks: Complex, combine: Real) -> tuple[Complex, Indices]:
             places[s, count] = b
             count += 1
         for a in range(count):
-            for b in range(count):
+            for b in range(a + 1):
                 for i in range(r):
                     for j in range(r):
                         total = 0.0j
                         for k in range(c):
                             total += (own[a, i, k] * np.conj(own[b, j, k])
                                       + own[b, i, k] * np.conj(own[a, j, k]))
-                        out[s, a, b, i, j] = 0.5 * total
+                        out[s, a, b, i, j] = out[s, b, a, i, j] = 0.5 * total
     return out, places
