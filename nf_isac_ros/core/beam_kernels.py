@@ -129,3 +129,30 @@ def slack(channels: Complex, communication: Complex, sensing: Complex, sinr: Rea
         own = wanted[u, u].real ** 2 + wanted[u, u].imag ** 2
         out[u] = (own / sinr[u] - rest) / noise[u] - 1.0
     return out
+
+
+@compiled
+def without_weak(communication: Complex, sensing: Complex,
+                 weak: float) -> tuple[Complex, Complex]:
+    """Beams that use the whole budget, without the sensing beams of no more than some power."""
+    d, n = sensing.shape
+    total = np.sum(communication.real ** 2 + communication.imag ** 2)
+    kept = np.empty(n, dtype=np.int64)
+    count = 0
+    for k in range(n):
+        power = 0.0
+        for i in range(d):
+            power += sensing[i, k].real ** 2 + sensing[i, k].imag ** 2
+        if power > weak:
+            kept[count] = k
+            count += 1
+            total += power
+    if not total > 0.0:
+        # Nothing would be left.
+        return communication, sensing
+    scale = 1.0 / np.sqrt(total)
+    stronger = np.empty((d, count), dtype=np.complex128)
+    for i in range(d):
+        for k in range(count):
+            stronger[i, k] = scale * sensing[i, kept[k]]
+    return scale * communication, stronger

@@ -222,7 +222,8 @@ def recovered(problem: Problem, covariance: Complex, parts: Complex) -> ReducedB
     return beams if spare >= SINR_MARGIN else repair(problem, beams)
 
 
-def trimmed(problem: Problem, beams: ReducedBeams) -> tuple[ReducedBeams, float]:
+def trimmed(problem: Problem, beams: ReducedBeams,
+            limit: float | None = None) -> tuple[ReducedBeams, float]:
     """
     Leave out weak sensing beams, and give their power to all others, where no bound rises by that.
 
@@ -235,6 +236,9 @@ def trimmed(problem: Problem, beams: ReducedBeams) -> tuple[ReducedBeams, float]
         With something to estimate.
     beams : ReducedBeams
         With the whole budget used.
+    limit : float or None
+        What the objective may be without the weak beams [m^2], at most what it is with them; None:
+        that.
 
     Returns
     -------
@@ -245,20 +249,18 @@ def trimmed(problem: Problem, beams: ReducedBeams) -> tuple[ReducedBeams, float]
         Their objective [m^2]; infinite if singular.
 
     """
-    value = problem.objective(beams.covariance)
-    if problem.rows is not None:
-        return beams, value
-    strengths = (np.abs(beams.sensing) ** 2).sum(axis=0)
-    for weak in WEAK_POWERS:
-        kept = strengths > weak
-        fewer = ReducedBeams(beams.communication, beams.sensing[:, kept])
-        if kept.all() or not fewer.power > 0.0:
-            break
-        fewer = fewer.with_full_power()
-        reached = problem.objective(fewer.covariance)
-        if reached <= value:
-            return fewer, reached
-    return beams, value
+    if problem.rows is None:
+        if limit is None:
+            limit = problem.objective(beams.covariance)
+        for weak in WEAK_POWERS:
+            fewer = ReducedBeams(*beam_kernels.without_weak(
+                _dense(beams.communication), _dense(beams.sensing), weak))
+            if fewer.sensing.shape == beams.sensing.shape:
+                break
+            reached = problem.objective(fewer.covariance)
+            if reached <= limit:
+                return fewer, reached
+    return beams, problem.objective(beams.covariance)
 
 
 def slack(problem: Problem, beams: ReducedBeams) -> Real:

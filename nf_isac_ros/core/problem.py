@@ -249,14 +249,11 @@ class Problem:
         Derivatives have the phase of the response that they are of.
         """
         seen = self.columns[self.scene.transmit_array.middle]
-        sizes = np.abs(seen)
-        phases = np.where(sizes > 0.0, seen, 1.0) / np.where(sizes > 0.0, sizes, 1.0)
         counts = [len(self.scene.targets), *(len(fisher.sections) for fisher in self.extended)]
-        of_columns = [
-            np.tile(phases[own][:count], (own.stop - own.start) // count)
-            for own, count in zip((self.point_columns, *self.extended_columns), counts,
-                                  strict=True) if count]
-        return np.concatenate([*of_columns, phases[:len(self.scene.users)]])
+        owners = [(own.start, own.stop, count) for own, count in zip(
+            (self.point_columns, *self.extended_columns), counts, strict=True) if count]
+        return _phases(seen, np.array(owners, dtype=np.int64).reshape(-1, 3),
+                       len(self.scene.users))
 
     @cached_property
     def nuisance_first(self) -> tuple[NDArray[np.intp], int]:
@@ -352,6 +349,28 @@ class Problem:
         if inverse is None:
             return np.inf
         return float(np.vdot(self.selection, inverse @ self.selection))
+
+
+@compiled
+def _phases(seen: Complex, owners: NDArray[np.int64], n_users: int) -> Complex:
+    """
+    Phases of `Problem.phases`.
+
+    Owners are where columns begin and end, and how many responses come before derivatives.
+    """
+    unit = np.empty(len(seen), dtype=np.complex128)
+    for i in range(len(seen)):
+        size = abs(seen[i])
+        unit[i] = seen[i] / size if size > 0.0 else 1.0
+    out = np.empty(np.sum(owners[:, 1] - owners[:, 0]) + n_users, dtype=np.complex128)
+    at = 0
+    for k in range(len(owners)):
+        for column in range(owners[k, 1] - owners[k, 0]):
+            out[at] = unit[owners[k, 0] + column % owners[k, 2]]
+            at += 1
+    for u in range(n_users):
+        out[at + u] = unit[u]
+    return out
 
 
 @compiled

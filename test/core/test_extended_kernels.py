@@ -54,6 +54,14 @@ def two_targets():
     return with_users(replace(scene, extended=(*scene.extended, other)), 2)
 
 
+def two_kinds():
+    """Targets whose sections are seen through different numbers of columns."""
+    scene = near_scene()
+    other = replace(scene.extended[0], id='other', motion='space', sections=4,
+                    pose=pose_in_plane(scene.transmit_array, 6.0, -0.5, 1.0))
+    return replace(scene, extended=(*scene.extended, other))
+
+
 def options(scene, **given):
     return replace(scene, options=ExtendedOptions(**given))
 
@@ -69,6 +77,7 @@ SCENES = {
     'near-field': near_scene(),
     'near-field-in-space': options(near_scene(motion='space'), objective='centre'),
     'two-targets': two_targets(),
+    'two-kinds': two_kinds(),
 }
 each = pytest.mark.parametrize('scene', SCENES.values(), ids=SCENES)
 

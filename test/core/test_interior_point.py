@@ -13,7 +13,13 @@ from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import PointTarget, Scene
 from nf_isac_ros.core.solvers.interior_point import minimise_crb, warm_up
 from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
-from nf_isac_ros.core.solvers.warm_start import displacement, transported
+from nf_isac_ros.core.solvers.warm_start import (
+    LEVEL_DISTANCES,
+    LEVELS,
+    displacement,
+    transported,
+    where_to_start,
+)
 
 
 def certified_gap(problem, point):
@@ -170,3 +176,10 @@ def test_identical_inputs_give_identical_points():
 
 def test_warm_up_reports_its_time():
     assert 0 < warm_up() < 300
+
+
+@pytest.mark.parametrize('moved', [0.0, 1e-4, 0.01, 0.2, 1.0, 1.5, 3.0])
+def test_where_to_start_lies_on_the_line_through_the_table(moved):
+    wanted = np.interp(np.log10(max(moved, 1e-9)), LEVEL_DISTANCES, LEVELS)
+    found = where_to_start(moved, LEVEL_DISTANCES, LEVELS)
+    assert found is None if wanted >= LEVELS[-1] else found == pytest.approx(wanted)

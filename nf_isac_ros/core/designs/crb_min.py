@@ -97,7 +97,7 @@ class WarmStarted:
         narrow, basis = problem.truncated(self._tolerance, usual)
         point = minimise_crb(narrow, SOLVER_SHARE * gap, budget, earlier=self._path)
         self._path = point.path
-        found, achieved = trimmed(narrow, recovered(narrow, point.covariance, point.parts))
+        found, achieved = _beams(narrow, point)
         beams = ReducedBeams(basis @ found.communication, basis @ found.sensing)
         reached, bound = _certified(
             problem, point, beams, problem.objective(beams.covariance), gap)
@@ -154,9 +154,18 @@ def finished(problem: Problem, point: InteriorPoint | CompactPoint,
     Outcome
 
     """
-    beams, achieved = trimmed(problem, recovered(problem, point.covariance, point.parts))
+    beams, achieved = _beams(problem, point)
     reached, bound = _certified(problem, point, beams, achieved, gap)
     return reached, Outcome(beams, bound, point.iterations)
+
+
+def _beams(problem: Problem, point: InteriorPoint | CompactPoint) -> tuple[ReducedBeams, float]:
+    """Beams of a solver's point, without the weak ones, and their objective."""
+    beams = recovered(problem, point.covariance, point.parts)
+    # The same covariance at full power, where nothing had to be repaired.
+    limit = (point.objective * float(np.trace(point.covariance).real)
+             if isinstance(point, InteriorPoint) else None)
+    return trimmed(problem, beams, limit)
 
 
 def _certified(problem: Problem, point: InteriorPoint | CompactPoint, beams: ReducedBeams,

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from nf_isac_ros.core.compiled import compiled_step
+import numpy as np
+from numpy.typing import NDArray
+
+from nf_isac_ros.core.compiled import compiled, compiled_step
 from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian
 from nf_isac_ros.core.solvers.kernels import State
 from nf_isac_ros.core.solvers.starting_kernels import first_weights
+
+Complex = NDArray[np.complex128]
 
 # Slacks of the SINRs that a carried point has at least, in units of what they were.
 LEAST_SLACK = 0.5
 
 
-@compiled_step
-def aligned(transmit, channels, phases):
-    """
-    Unit columns of all bodies with the phase of the array's middle taken off.
+@compiled
+def farthest(before, after):
+    """Largest distance between points (n, 3) and others; zero without any."""
+    largest = 0.0
+    for k in range(len(before)):
+        square = 0.0
+        for axis in range(3):
+            square += (after[k, axis] - before[k, axis]) ** 2
+        largest = max(largest, square)
+    return np.sqrt(largest)
 
-    Parameters
+
+class Bodies(NamedTuple):
+    """
+    What a scene looks like to the array.
+
+    Attributes
     ----------
     transmit : ndarray, shape (d, c)
     channels : ndarray, shape (d, U)
@@ -26,11 +42,17 @@ def aligned(transmit, channels, phases):
     phases : ndarray, shape (c + U,)
         exp(j phase) of each.
 
-    Returns
-    -------
-    ndarray, shape (d, c + U)
-
     """
+
+    transmit: Complex
+    channels: Complex
+    phases: Complex
+
+
+@compiled_step
+def _aligned(bodies):
+    """Unit columns of all bodies with the phase of the array's middle taken off, (d, c + U)."""
+    transmit, channels, phases = bodies
     d, c = transmit.shape
     n = channels.shape[1]
     out = np.empty((d, c + n), dtype=np.complex128)
@@ -45,22 +67,24 @@ def aligned(transmit, channels, phases):
 
 
 @compiled_step
-def carried(form, state, channels, before, after, turned):
+def carried(form, history, count, ratio, level, before, after):
     """
-    Carry a strictly feasible point over.
+    Carry a strictly feasible point of an earlier path over.
 
     Parameters
     ----------
     form : Form
         Of the new scene.
-    state : State
+    history : History
         Of the old one.
-    channels : ndarray, shape (d', U)
-        Of the old one.
-    before, after : ndarray, shapes (d', c), (d, c)
-        What `aligned` gives for the two scenes, d <= d'.
-    turned : ndarray, shape (U,)
-        By what factor of size one the phases of the users have turned.
+    count : int
+        How many points it has.
+    ratio : float
+        f_0 / f at its end.
+    level : float
+        Of the point, the one whose promised gap is nearest: its decimal logarithm.
+    before, after : Bodies
+        The two scenes; the new one has no more dimensions.
 
     Returns
     -------
@@ -70,8 +94,18 @@ def carried(form, state, channels, before, after, turned):
         f there; infinite if it is of no use.
 
     """
+    at = np.argmin(np.abs(np.log10(history.promised[:count] / ratio) - level))
+    states = history.states
+    state = State(
+        states.covariance[at], states.covariance_dual[at], states.parts[at],
+        states.parts_dual[at], states.slacks[at], states.slacks_dual[at], states.levels[at],
+        states.weights[at])
+    channels = before.channels
+    n_columns = before.transmit.shape[1]
+    # By what factor of size one the phases of the users have turned.
+    turned = after.phases[n_columns:] * np.conj(before.phases[n_columns:])
     n_parts, n, _ = state.parts.shape
-    left, _, right = np.linalg.svd(after @ dagger(before), False)
+    left, _, right = np.linalg.svd(_aligned(after) @ dagger(_aligned(before)), False)
     # The nearest unitary map of the old coordinates to the new.
     turn = np.ascontiguousarray(left) @ np.ascontiguousarray(right)
     old = state.covariance.copy()

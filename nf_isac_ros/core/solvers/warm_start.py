@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import dataclass
+from math import log10
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.problem import Problem
-from nf_isac_ros.core.solvers.carrying_kernels import aligned, carried
-from nf_isac_ros.core.solvers.kernels import Form, History, State, point
+from nf_isac_ros.core.solvers.carrying_kernels import Bodies, carried, farthest
+from nf_isac_ros.core.solvers.kernels import Form, History, State
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -47,11 +49,6 @@ class Path:
     history: History
     count: int
 
-    def state(self, level: float) -> State:
-        """Point whose promised gap is nearest to a level, its decimal logarithm."""
-        promised = np.log10(self.history.promised[:self.count] / self.ratio)
-        return point(self.history, int(np.argmin(np.abs(promised - level))))
-
 
 def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] | None:
     """
@@ -86,17 +83,40 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
         return None
     distances, levels = ((EXTENDED_DISTANCES, EXTENDED_LEVELS) if problem.extended
                          else (LEVEL_DISTANCES, LEVELS))
-    level = float(np.interp(np.log10(max(moved, 1e-9)), distances, levels))
-    if level >= levels[-1]:
+    level = where_to_start(moved, distances, levels)
+    if level is None:
         return None
-    state = path.state(level)
-
-    users = len(problem.scene.users)
-    before, after = old.phases, problem.phases
-    begun, value = carried(
-        form, state, np.ascontiguousarray(old.user_channels), _aligned(old), _aligned(problem),
-        after[len(after) - users:] / before[len(before) - users:])
+    begun, value = carried(form, path.history, path.count, path.ratio, level, _bodies(old),
+                           _bodies(problem))
     return (form._replace(scale=path.ratio * value), begun) if value < np.inf else None
+
+
+def where_to_start(moved: float, distances: tuple[float, ...],
+                   levels: tuple[float, ...]) -> float | None:
+    """
+    Interpolate in a table of levels.
+
+    Parameters
+    ----------
+    moved : float
+        As `displacement` gives it, wavelengths.
+    distances, levels : tuple of float
+        Decimal logarithms, rising; the last level is that of a start too far back to be of use.
+
+    Returns
+    -------
+    float or None
+        Decimal logarithm of the promised gap to start from; None: bodies moved too far.
+
+    """
+    distance = log10(max(moved, 1e-9))
+    after = bisect(distances, distance)
+    if after == 0:
+        return levels[0]
+    if after == len(distances):
+        return None
+    share = (distance - distances[after - 1]) / (distances[after] - distances[after - 1])
+    return (1.0 - share) * levels[after - 1] + share * levels[after]
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
@@ -107,9 +127,8 @@ def displacement(old: Problem, new: Problem) -> float | None:
     if before.names != after.names:
         # An extended target may also show another number of sections.
         return None
-    moved = after.points - before.points
-    farthest = float(np.sqrt(np.max(np.sum(moved * moved, axis=1), initial=0.0)))
-    return max(farthest / new.scene.radio.wavelength, _channel_change(old, new))
+    moved = farthest(before.points, after.points) / new.scene.radio.wavelength
+    return max(moved, _channel_change(old, new))
 
 
 def _channel_change(old: Problem, new: Problem) -> float:
@@ -134,6 +153,6 @@ def _unit_channels(problem: Problem, users: list[int]) -> Complex:
     return seen * (phases.conj() / np.linalg.norm(seen, axis=0))
 
 
-def _aligned(problem: Problem) -> Complex:
-    return aligned(np.ascontiguousarray(problem.fisher.transmit),
-                   np.ascontiguousarray(problem.user_channels), problem.phases)
+def _bodies(problem: Problem) -> Bodies:
+    return Bodies(np.ascontiguousarray(problem.fisher.transmit),
+                  np.ascontiguousarray(problem.user_channels), problem.phases)
