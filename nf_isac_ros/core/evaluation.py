@@ -176,6 +176,7 @@ def _extended_report(problem: Problem, index: int, received: Complex,
     noise = scene.radio.sensing_noise.power
     return TargetReport(
         target.id, target.position, bounds.centre, problem.isotropic_centre_bounds[index],
-        float(illumination.sum()) / len(illumination), np.nan if noise is None else float(noise * echo),
+        float(illumination.sum()) / len(illumination),
+        np.nan if noise is None else float(noise * echo),
         any(dist(target.position, centre) < reach for centre, reach in near), bounds,
         illumination)

@@ -331,7 +331,7 @@ class Problem:
         channels = np.ascontiguousarray(self.user_channels)
         # Ranges of points rest on directions that have next to nothing in their columns.
         first = 4 * len(self.scene.targets) if self.extended else 0
-        turned = np.zeros((0, 0), dtype=complex)
+        turned: Complex = np.zeros((0, 0), dtype=complex)
         if first:
             turned, _ = np.linalg.qr(
                 _unit_columns(transmit, _n_rows(channels))[:, :first], mode='complete')
@@ -393,7 +393,7 @@ def _n_rows(channels: Complex) -> int:
     """How many rows of channels are not zero; they come first."""
     count = 0
     for i in range(len(channels)):
-        count += np.any(channels[i] != 0.0)
+        count += int(np.any(channels[i] != 0.0))
     return count
 
 

@@ -25,8 +25,8 @@ Indices = NDArray[np.int64]
 
 MAX_ITERATIONS = 40
 # Starting point: shares of what the users need not that go to each of them, and to all of them at
-# least and at most; share of all that is used; share of the null space's that is spread evenly; gap
-# in units of the objective there.
+# least and at most; share that is used at all; share of the null space's that is spread evenly;
+# gap in units of the objective.
 USER_SHARE, FEW_USERS, MANY_USERS = 0.025, 0.1, 0.25
 USED_SHARE, EVEN_SHARE, INITIAL_GAP = 0.95, 0.35, 1.5
 # Slack that a limit of the coverage which is not met is taken to have, over the mean of what
@@ -1119,7 +1119,7 @@ def _moved(cost: Complex, channels: Complex, lift: Real, start: _Centre, move: R
         cuts = (outside + inside) // 2
         length = CUT ** cuts
         level, mu = start.level + length * move[0], start.mu + length * move[1:]
-        fresh, within = cost, len(mu) == 0 or np.min(mu) > 0.0
+        fresh, within = cost, bool(len(mu) == 0 or np.min(mu) > 0.0)
         if within:
             fresh, within = _root(cost, channels, lift, level, mu)
         if within:
