@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make test`: the linters, then every test, in three parts side by side. ARGS is handed to pytest,
+# `make test`: the linters, then every test, in four parts side by side. ARGS is handed to pytest,
 # which runs once then.
 set -euo pipefail
 
@@ -9,26 +9,31 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # One thread for each process: the tests start several, and a test machine may have two cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-# A ROS 2 domain that no other run uses: one that no process listens in (each domain has its own
-# UDP ports), and that no other test run on this machine has locked. The lock lives as long as
-# pytest does, which inherits the descriptor.
+# ROS 2 domains that no other run uses: each one that no process listens in (a domain has its own
+# UDP ports), and that no other test run on this machine has locked. A lock lives as long as pytest
+# does, which inherits the descriptor.
 export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 unset ROS_LOCALHOST_ONLY ROS_STATIC_PEERS  # older and stronger than the line above
 
-domain_is_free() {
+domain_is_free() {  # DOMAIN DESCRIPTOR
     local port=$((7400 + 250 * $1 + 10))  # unicast discovery of the domain's first participant
     ! grep -qi ":$(printf '%04X' "$port") " /proc/net/udp 2>/dev/null || return 1
     command -v flock >/dev/null || return 0
-    { exec 8>"${TMPDIR:-/tmp}/nf_isac_ros_domain_$1_$UID.lock"; } 2>/dev/null && flock --nonblock 8
+    { eval "exec $2>\"\${TMPDIR:-/tmp}/nf_isac_ros_domain_$1_$UID.lock\""; } 2>/dev/null &&
+        flock --nonblock "$2"
 }
 
-for _ in {1..200}; do
-    ROS_DOMAIN_ID=$((RANDOM % 100 + 1))
-    if domain_is_free "$ROS_DOMAIN_ID"; then
-        break
-    fi
-done
-export ROS_DOMAIN_ID
+free_domain() {  # DESCRIPTOR; leaves the number in $domain
+    for _ in {1..200}; do
+        domain=$((RANDOM % 100 + 1))
+        if domain_is_free "$domain" "$1"; then
+            break
+        fi
+    done
+}
+
+free_domain 8
+export ROS_DOMAIN_ID=$domain
 
 echo "tests: ROS_DOMAIN_ID=$ROS_DOMAIN_ID"
 lint=0 tests=0
@@ -37,17 +42,24 @@ if [[ -n ${ARGS:-} ]]; then
     # ARGS holds several words on purpose, quotes in it included: make test ARGS="-k 'a and b'"
     eval "python -m pytest -ra $ARGS" || tests=$?
 else
-    # Three at once. Tests of running nodes mostly wait; those of what nodes consist of, and after
+    # Four at once. Tests of running nodes mostly wait; those of what nodes consist of, and after
     # these the linters and what only computes, take the time that they leave. Where the kernel
     # shares the processor between sessions (autogroup), niceness counts within one alone.
-    nodes=(test/{nodes,launch} test/demo/test_real_graph.py)
+    files=(test/nodes/test_{bag_player,bag_recorder,watch}.py test/launch)
+    nodes=(test/nodes test/demo/test_real_graph.py "${files[@]/#/--ignore=}")
     parts=(test/{demo,radio,watch,bench} --ignore=test/demo/test_real_graph.py)
     elsewhere=(--ignore=test/{nodes,launch,demo,radio,watch,bench})
     work="$(mktemp -d)"
     pytest=(python -m pytest -ra)
+    # Nodes of two runs must not hear each other.
+    free_domain 9
+
     # What is in the background is deaf to Ctrl-C unless told otherwise, and so are its children.
-    env --default-signal=INT nice -n 5 "${pytest[@]}" -o cache_dir="$work/parts" \
-        "${parts[@]}" >"$work/parts.log" 2>&1 &
+    ROS_DOMAIN_ID=$domain env --default-signal=INT \
+        "${pytest[@]}" -o cache_dir="$work/files" "${files[@]}" >"$work/files.log" 2>&1 &
+    files_pid=$!
+    env --default-signal=INT nice -n 5 \
+        "${pytest[@]}" -o cache_dir="$work/parts" "${parts[@]}" >"$work/parts.log" 2>&1 &
     parts_pid=$!
     setsid nice -n 15 bash -c '{ echo 15 >/proc/self/autogroup; } 2>/dev/null || true
         tools/lint.sh
@@ -58,13 +70,18 @@ else
     computing_pid=$!
     end_all() {
         # Fixtures end what the tests have started.
+        { kill -INT "$files_pid" && wait "$files_pid"; } 2>/dev/null || true
         { kill -INT "$parts_pid" && wait "$parts_pid"; } 2>/dev/null || true
         { kill -TERM -- "-$computing_pid"; } 2>/dev/null || true
         rm -rf "$work"
     }
     trap end_all EXIT
-    of_nodes=0 of_parts=0 of_numbers=0
+
+    of_nodes=0 of_files=0 of_parts=0 of_numbers=0
     "${pytest[@]}" -o cache_dir="$work/nodes" "${nodes[@]}" || of_nodes=$?
+    wait "$files_pid" || of_files=$?
+    files_pid=''
+    cat "$work/files.log"
     wait "$parts_pid" || of_parts=$?
     parts_pid=''
     cat "$work/parts.log"
@@ -72,18 +89,25 @@ else
     computing_pid=''
     cat "$work/computing.log"
     lint="$(<"$work/lint")"
+
     # Real processes on a busy machine: what failed has to pass by itself, once.
-    if ((of_nodes == 1)); then
-        echo 'tests: once more, by themselves, those of nodes that failed'
-        of_nodes=0
-        "${pytest[@]}" -o cache_dir="$work/nodes" --last-failed "${nodes[@]}" || of_nodes=$?
-    fi
-    if ((of_parts == 1)); then
-        echo 'tests: once more, by themselves, those of parts that failed'
-        of_parts=0
-        "${pytest[@]}" -o cache_dir="$work/parts" --last-failed "${parts[@]}" || of_parts=$?
-    fi
-    tests=$((of_nodes ? of_nodes : of_parts ? of_parts : of_numbers))
+    once_more() {  # NAME RESULT TESTS..; leaves the new result in $result
+        local name=$1
+        result=$2
+        shift 2
+        if ((result == 1)); then
+            echo "tests: once more, by themselves, those of $name that failed"
+            result=0
+            "${pytest[@]}" -o cache_dir="$work/$name" --last-failed "$@" || result=$?
+        fi
+    }
+    once_more nodes "$of_nodes" "${nodes[@]}"
+    of_nodes=$result
+    once_more files "$of_files" "${files[@]}"
+    of_files=$result
+    once_more parts "$of_parts" "${parts[@]}"
+    of_parts=$result
+    tests=$((of_nodes ? of_nodes : of_files ? of_files : of_parts ? of_parts : of_numbers))
 fi
 
 if ((lint)); then
