@@ -66,7 +66,7 @@ key_messages="$key_names $(hash_of nf_isac_msgs/{package.xml,CMakeLists.txt} nf_
 # Of the shipped files only the names count: they are installed as links.
 key_package="$key_ros $(hash_of setup.py setup.cfg package.xml colcon_defaults.yaml) \
 $({ find "${shipped[@]}" -type f 2>/dev/null || true; } | sort | sha256sum | cut -c 1-16)"
-key_solver="$key_libraries $(hash_of tools/compile_kernels.py nf_isac_ros/core/{compiled,small_matrices,feasibility,certificate,beam_kernels}.py nf_isac_ros/core/extended/{gram,problem,sectioned}.py nf_isac_ros/core/solvers/{cones,*kernels}.py)"
+key_solver="$key_libraries $(hash_of tools/compile_kernels.py nf_isac_ros/core/{compiled,small_matrices,feasibility,certificate,beam_kernels,truncation}.py nf_isac_ros/core/extended/{gram,problem,sectioned}.py nf_isac_ros/core/solvers/{cones,*kernels}.py)"
 key_command="$key_venv $(hash_of tools/setup.sh)"
 
 python_version() {  # nothing if it does not run: a version manager leaves names that do not

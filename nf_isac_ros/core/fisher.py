@@ -12,14 +12,14 @@ from scipy.linalg import solve_triangular
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.information import InformationMap
 from nf_isac_ros.core.scene import SensingNoise
-from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
+from nf_isac_ros.core.small_matrices import scaled_inverse
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 # An eigenvalue of the Jacobi-scaled Fisher matrix below this is rounding: the parameter cannot
 # be estimated.
-SINGULAR = 1e-14
+SINGULAR_PIVOT = 1e-14
 
 
 def whiten(noise: SensingNoise, responses: Complex) -> Complex:
@@ -313,35 +313,5 @@ def jacobi_inverse(fisher: Real) -> Real | None:
     Returns None if it is singular: some parameter cannot be estimated.
     """
     inverse = np.empty_like(fisher)
-    return inverse if inverted(np.ascontiguousarray(fisher), inverse) else None
-
-
-@compiled
-def inverted(fisher: Real, inverse: Real) -> bool:
-    """
-    Write the inverse by the Cholesky factor of the matrix with its diagonal scaled to one.
-
-    Returns False if the matrix is singular.
-    """
-    n = len(fisher)
-    scale = np.empty(n)
-    for i in range(n):
-        # NaN is not positive either.
-        if not 0.0 < fisher[i, i] < np.inf:
-            return False
-        scale[i] = 1.0 / np.sqrt(fisher[i, i])
-    low = np.empty((n, n))
-    for i in range(n):
-        for j in range(i + 1):
-            low[i, j] = fisher[i, j] * scale[i] * scale[j]
-    # The pivots of the Cholesky factor are the conditional information of the parameters.
-    if not cholesky(low) >= SINGULAR:
-        return False
-    root = triangular_inverse(low)
-    for i in range(n):
-        for j in range(i + 1):
-            total = 0.0
-            for k in range(i, n):
-                total += root[k, i] * root[k, j]
-            inverse[i, j] = inverse[j, i] = total * scale[i] * scale[j]
-    return True
+    known = scaled_inverse(np.ascontiguousarray(fisher), SINGULAR_PIVOT, inverse)
+    return inverse if known else None

@@ -167,6 +167,50 @@ def triangular_inverse(low: Matrix) -> Matrix:
 
 
 @compiled
+def scaled_inverse(matrix: Real, smallest: float, inverse: Real) -> bool:
+    """
+    Invert a matrix whose entries span many decades.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, n)
+        Symmetric.
+    smallest : float
+        Pivot of the Cholesky factor, of the matrix with its diagonal scaled to one, from which on
+        it is positive definite: not a rounding error.
+    inverse : ndarray, shape (n, n)
+        What is written.
+
+    Returns
+    -------
+    bool
+        Whether it is.
+
+    """
+    n = len(matrix)
+    scale = np.empty(n)
+    for i in range(n):
+        # NaN is not positive either.
+        if not 0.0 < matrix[i, i] < np.inf:
+            return False
+        scale[i] = 1.0 / np.sqrt(matrix[i, i])
+    low = np.empty((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            low[i, j] = matrix[i, j] * scale[i] * scale[j]
+    if not cholesky(low) >= smallest:
+        return False
+    root = triangular_inverse(low)
+    for i in range(n):
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(i, n):
+                total += root[k, i] * root[k, j]
+            inverse[i, j] = inverse[j, i] = total * scale[i] * scale[j]
+    return True
+
+
+@compiled
 def solve_m_matrix(matrix: Real, right: Real) -> Real:
     """
     Solve A x = b for an M-matrix A and b >= 0, both of which are destroyed; the result is b.

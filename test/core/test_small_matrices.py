@@ -8,6 +8,7 @@ from nf_isac_ros.core.small_matrices import (
     eigh,
     lu_factor,
     lu_solve,
+    scaled_inverse,
     solve_m_matrix,
     triangular_inverse,
 )
@@ -85,3 +86,18 @@ def test_a_singular_system_has_no_finite_solution():
     factored = np.ones((2, 2))
     pivots = lu_factor(factored)
     assert not np.isfinite(lu_solve(factored, pivots, np.array([[1.0], [2.0]]))).all()
+
+
+def test_entries_may_span_many_decades():
+    scale = 10.0 ** np.arange(-20, 20, 8)
+    matrix = positive(5, 3, True)
+    inverse = np.empty((5, 5))
+    assert scaled_inverse(matrix * scale * scale[:, None], 1e-14, inverse)
+    np.testing.assert_allclose(inverse * scale * scale[:, None], np.linalg.inv(matrix), rtol=1e-9)
+
+
+@pytest.mark.parametrize('matrix', [
+    np.ones((2, 2)), np.diag([1.0, 0.0]), np.diag([1.0, np.nan]), np.diag([1.0, -1.0])],
+    ids=['dependent', 'zero', 'nan', 'negative'])
+def test_a_matrix_that_is_not_positive_definite_has_no_scaled_inverse(matrix):
+    assert not scaled_inverse(matrix, 1e-14, np.empty((2, 2)))

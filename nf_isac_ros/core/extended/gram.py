@@ -14,8 +14,9 @@ from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.plane import PlanarPose
 from nf_isac_ros.core.extended.sections import Sections
-from nf_isac_ros.core.fisher import inverted, jacobi_inverse
+from nf_isac_ros.core.fisher import SINGULAR_PIVOT, jacobi_inverse
 from nf_isac_ros.core.scene import BoundWeights
+from nf_isac_ros.core.small_matrices import scaled_inverse
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -438,7 +439,7 @@ def _achieved(blocks: Complex, received: Complex, reported: Real) -> tuple[Real,
     for k in range(len(grams)):
         illumination[k] = grams[k, 0, 0].real
     inverse = np.empty_like(information)
-    if not inverted(information, inverse):
+    if not scaled_inverse(information, SINGULAR_PIVOT, inverse):
         return information, np.empty((0, 0)), illumination
     wanted, n = reported.shape
     covariance = np.empty((n, n))

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.compiled import compiled, compiled_sum, compiled_within
 from nf_isac_ros.core.extended.gram import fisher_of_blocks, separated
 from nf_isac_ros.core.extended.problem import distinct
-from nf_isac_ros.core.problem import Problem, truncation
+from nf_isac_ros.core.problem import Problem
 from nf_isac_ros.core.solvers import extended_kernels as kernels
 from nf_isac_ros.core.solvers.extended_kernels import Forced, Task, section_pairs
+from nf_isac_ros.core.truncation import truncation
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]

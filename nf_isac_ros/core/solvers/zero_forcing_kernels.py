@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.beams import NEGLIGIBLE_POWER
 from nf_isac_ros.core.compiled import compiled
-from nf_isac_ros.core.fisher import SINGULAR
+from nf_isac_ros.core.fisher import SINGULAR_PIVOT
 from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
 
 Real = NDArray[np.float64]
@@ -268,7 +268,7 @@ def evaluate(fisher: Real, selection: Real) -> Evaluation:
     for i in range(n):
         for j in range(i + 1):
             low[i, j] = fisher[i, j] * scale[i] * scale[j]
-    if not cholesky(low) >= SINGULAR:
+    if not cholesky(low) >= SINGULAR_PIVOT:
         return Evaluation(np.inf, np.zeros_like(selection), np.zeros((n, n)))
     inverse = triangular_inverse(low) * scale
     target = inverse @ selection
