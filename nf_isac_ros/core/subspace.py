@@ -120,7 +120,8 @@ def _by_eigenvalues(columns: Complex, gram: Complex, n_channels: int) -> Subspac
     mixture[:n_channels, rank:] = -own @ (shared @ rest)
     mixture[n_channels:, rank:] = rest
     basis = zgemm(1.0, columns, np.asfortranarray(mixture * scale[:, None]))
-    inverse = np.empty((len(mixture.T),) * 2, dtype=complex)
+    # In the order that `subspace` has it in: compiled for one.
+    inverse = np.empty((len(mixture.T),) * 2, dtype=complex, order='F')
     size = _orthogonaliser(
         np.ascontiguousarray(gram_matrix(basis)), inverse, np.empty_like(inverse))
     if not size <= NEARLY_ORTHONORMAL * len(inverse):

@@ -119,8 +119,11 @@ def _forced(coordinates: Complex, blocks: Complex, block_shapes: Indices, wanted
     """One step from the problem to its beams: each call from Python takes tens of microseconds."""
     task, lost = _task_of_all(
         coordinates, blocks, block_shapes, wanted, wanted_shapes, ratio, even)
+    # No points, and no dimension to keep to; as literals these numbers would have types of their
+    # own, for which the function would be compiled once more.
+    nothing = np.zeros((0, 0), dtype=np.complex128)
     basis = truncation(
-        transmit, channels, 0, np.zeros((0, 0), dtype=np.complex128), tolerance, -1)
+        transmit, channels, len(nothing), nothing, tolerance, len(nothing) - 1)
     if lost >= 0:
         return kernels.nothing_found(len(basis), basis.shape[1]), lost
     return kernels.forced_beams(
