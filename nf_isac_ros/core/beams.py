@@ -78,7 +78,7 @@ def received_sinr(received: Complex, noise: Real) -> Real:
         Linear.
 
     """
-    return beam_kernels.received_sinr(_dense(received), np.asarray(noise, dtype=float))
+    return beam_kernels.received_sinr(_dense(received), np.ascontiguousarray(noise, dtype=float))
 
 
 @dataclass(frozen=True)
@@ -249,18 +249,16 @@ def trimmed(problem: Problem, beams: ReducedBeams,
         Their objective [m^2]; infinite if singular.
 
     """
-    if problem.rows is None:
-        if limit is None:
-            limit = problem.objective(beams.covariance)
-        for weak in WEAK_POWERS:
-            fewer = ReducedBeams(*beam_kernels.without_weak(
-                _dense(beams.communication), _dense(beams.sensing), weak))
-            if fewer.sensing.shape == beams.sensing.shape:
-                break
-            reached = problem.objective(fewer.covariance)
-            if reached <= limit:
-                return fewer, reached
-    return beams, problem.objective(beams.covariance)
+    most = problem.objective(beams.covariance) if limit is None else limit
+    for weak in WEAK_POWERS if problem.rows is None else ():
+        fewer = ReducedBeams(*beam_kernels.without_weak(
+            _dense(beams.communication), _dense(beams.sensing), weak))
+        if fewer.sensing.shape == beams.sensing.shape:
+            break
+        reached = problem.objective(fewer.covariance)
+        if reached <= most:
+            return fewer, reached
+    return beams, most if limit is None else problem.objective(beams.covariance)
 
 
 def slack(problem: Problem, beams: ReducedBeams) -> Real:
