@@ -15,24 +15,25 @@ export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 unset ROS_LOCALHOST_ONLY ROS_STATIC_PEERS  # older and stronger than the line above
 
-domain_is_free() {  # DOMAIN DESCRIPTOR
+domain_is_free() {  # DOMAIN
     local port=$((7400 + 250 * $1 + 10))  # unicast discovery of the domain's first participant
     ! grep -qi ":$(printf '%04X' "$port") " /proc/net/udp 2>/dev/null || return 1
     command -v flock >/dev/null || return 0
-    { eval "exec $2>\"\${TMPDIR:-/tmp}/nf_isac_ros_domain_$1_$UID.lock\""; } 2>/dev/null &&
-        flock --nonblock "$2"
+    # A descriptor of its own for each lock.
+    { exec {lock}>"${TMPDIR:-/tmp}/nf_isac_ros_domain_$1_$UID.lock"; } 2>/dev/null || return 1
+    flock --nonblock "$lock" || { exec {lock}>&-; return 1; }
 }
 
-free_domain() {  # DESCRIPTOR; leaves the number in $domain
+free_domain() {  # leaves the number in $domain
     for _ in {1..200}; do
         domain=$((RANDOM % 100 + 1))
-        if domain_is_free "$domain" "$1"; then
+        if domain_is_free "$domain"; then
             break
         fi
     done
 }
 
-free_domain 8
+free_domain
 export ROS_DOMAIN_ID=$domain
 
 echo "tests: ROS_DOMAIN_ID=$ROS_DOMAIN_ID"
@@ -52,7 +53,7 @@ else
     work="$(mktemp -d)"
     pytest=(python -m pytest -ra)
     # Nodes of two runs must not hear each other.
-    free_domain 9
+    free_domain
 
     # What is in the background is deaf to Ctrl-C unless told otherwise, and so are its children.
     ROS_DOMAIN_ID=$domain env --default-signal=INT \
@@ -91,22 +92,16 @@ else
     lint="$(<"$work/lint")"
 
     # Real processes on a busy machine: what failed has to pass by itself, once.
-    once_more() {  # NAME RESULT TESTS..; leaves the new result in $result
-        local name=$1
-        result=$2
+    once_more() {  # NAME RESULT TESTS..; returns the new result
+        local name=$1 result=$2
         shift 2
-        if ((result == 1)); then
-            echo "tests: once more, by themselves, those of $name that failed"
-            result=0
-            "${pytest[@]}" -o cache_dir="$work/$name" --last-failed "$@" || result=$?
-        fi
+        ((result == 1)) || return "$result"
+        echo "tests: once more, by themselves, those of $name that failed"
+        "${pytest[@]}" -o cache_dir="$work/$name" --last-failed "$@"
     }
-    once_more nodes "$of_nodes" "${nodes[@]}"
-    of_nodes=$result
-    once_more files "$of_files" "${files[@]}"
-    of_files=$result
-    once_more parts "$of_parts" "${parts[@]}"
-    of_parts=$result
+    once_more nodes "$of_nodes" "${nodes[@]}" && of_nodes=0 || of_nodes=$?
+    once_more files "$of_files" "${files[@]}" && of_files=0 || of_files=$?
+    once_more parts "$of_parts" "${parts[@]}" && of_parts=0 || of_parts=$?
     tests=$((of_nodes ? of_nodes : of_files ? of_files : of_parts ? of_parts : of_numbers))
 fi
 
