@@ -14,7 +14,7 @@ from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.exceptions import SceneError
 from nf_isac_ros.core.extended.plane import PlanarPose
 from nf_isac_ros.core.extended.sections import Sections
-from nf_isac_ros.core.fisher import SINGULAR_PIVOT, jacobi_inverse
+from nf_isac_ros.core.fisher import SINGULAR_PIVOT
 from nf_isac_ros.core.scene import BoundWeights
 from nf_isac_ros.core.small_matrices import scaled_inverse
 
@@ -190,9 +190,7 @@ class ExtendedFisher:
         """
         information, covariance, illumination = _achieved(
             self.blocks, np.ascontiguousarray(received), self._reported)
-        bounds = (ExtendedBounds(self._reported_names, covariance) if len(covariance)
-                  else self.bounds(information))
-        return information, bounds, illumination
+        return information, self._bounds(information, covariance), illumination
 
     def of_covariance(self, covariance: Complex | Real) -> Real:
         """Fisher matrix (n, n) for a covariance (N, N) [W]."""
@@ -235,11 +233,13 @@ class ExtendedFisher:
 
     def bounds(self, fisher: Real) -> ExtendedBounds:
         """Cramér-Rao bounds of a Fisher matrix, shape (n, n)."""
-        whole = jacobi_inverse(fisher)
-        if whole is not None:
-            inverse = whole[:self.wanted, :self.wanted]
-            return ExtendedBounds(
-                self._reported_names, self._reported.T @ inverse @ self._reported)
+        return self._bounds(
+            fisher, _reported_covariance(np.ascontiguousarray(fisher), self._reported))
+
+    def _bounds(self, fisher: Real, covariance: Real) -> ExtendedBounds:
+        """Bounds, of `_reported_covariance` where it has found one."""
+        if len(covariance):
+            return ExtendedBounds(self._reported_names, covariance)
         inverse = singular_inverse(self.effective(fisher))
         reported = self._reported
         # Of what cannot be estimated nothing may be needed.
@@ -263,7 +263,7 @@ class ExtendedFisher:
         """Derivatives of what has bounds by the wanted parameters."""
         shape = np.eye(self.wanted)[:, [name.startswith(SHAPE) for name in
                                         self.names[:self.wanted]]]
-        return np.hstack([self.centre, self.report, shape])
+        return np.ascontiguousarray(np.hstack([self.centre, self.report, shape]))
 
     @cached_property
     def log_gains(self) -> list[int]:
@@ -432,15 +432,21 @@ def _section_grams(received: Complex, r: int) -> Complex:
 
 @compiled
 def _achieved(blocks: Complex, received: Complex, reported: Real) -> tuple[Real, Real, Real]:
-    """Fisher matrix, covariance of what is reported, none if it is singular, illuminations."""
+    """Fisher matrix, `_reported_covariance` and illuminations."""
     grams = _section_grams(received, blocks.shape[2])
     information = fisher_of_blocks(blocks, grams)
     illumination = np.empty(len(grams))
     for k in range(len(grams)):
         illumination[k] = grams[k, 0, 0].real
+    return information, _reported_covariance(information, reported), illumination
+
+
+@compiled
+def _reported_covariance(information: Real, reported: Real) -> Real:
+    """Covariance of what is reported; shape (0, 0) if the Fisher matrix is singular."""
     inverse = np.empty_like(information)
     if not scaled_inverse(information, SINGULAR_PIVOT, inverse):
-        return information, np.empty((0, 0)), illumination
+        return np.empty((0, 0))
     wanted, n = reported.shape
     covariance = np.empty((n, n))
     for i in range(n):
@@ -450,7 +456,7 @@ def _achieved(blocks: Complex, received: Complex, reported: Real) -> tuple[Real,
                 for b in range(wanted):
                     total += reported[a, i] * inverse[a, b] * reported[b, j]
             covariance[i, j] = covariance[j, i] = total
-    return information, covariance, illumination
+    return covariance
 
 
 @compiled
