@@ -187,27 +187,38 @@ def scaled_inverse(matrix: Real, smallest: float, inverse: Real) -> bool:
         Whether it is.
 
     """
+    root, positive = scaled_root(matrix, smallest)
+    if positive:
+        n = len(root)
+        for i in range(n):
+            for j in range(i + 1):
+                total = 0.0
+                for k in range(i, n):
+                    total += root[k, i] * root[k, j]
+                inverse[i, j] = inverse[j, i] = total
+    return positive
+
+
+@compiled
+def scaled_root(matrix: Real, smallest: float) -> tuple[Real, bool]:
+    """
+    Lower-triangular X with X^T X the inverse of a matrix, and whether there is one.
+
+    Parameters as for `scaled_inverse`; X means nothing where there is none.
+    """
     n = len(matrix)
-    scale = np.empty(n)
+    low, scale = np.empty((n, n)), np.empty(n)
     for i in range(n):
         # NaN is not positive either.
         if not 0.0 < matrix[i, i] < np.inf:
-            return False
+            return low, False
         scale[i] = 1.0 / np.sqrt(matrix[i, i])
-    low = np.empty((n, n))
     for i in range(n):
         for j in range(i + 1):
             low[i, j] = matrix[i, j] * scale[i] * scale[j]
     if not cholesky(low) >= smallest:
-        return False
-    root = triangular_inverse(low)
-    for i in range(n):
-        for j in range(i + 1):
-            total = 0.0
-            for k in range(i, n):
-                total += root[k, i] * root[k, j]
-            inverse[i, j] = inverse[j, i] = total * scale[i] * scale[j]
-    return True
+        return low, False
+    return triangular_inverse(low) * scale, True
 
 
 @compiled

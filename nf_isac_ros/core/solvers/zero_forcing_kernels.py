@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.beams import NEGLIGIBLE_POWER
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.fisher import SINGULAR_PIVOT
-from nf_isac_ros.core.small_matrices import cholesky, triangular_inverse
+from nf_isac_ros.core.small_matrices import scaled_root
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -261,16 +261,9 @@ def _cost(task: Task, weights: Real) -> Complex:
 
 @compiled
 def evaluate(fisher: Real, selection: Real) -> Evaluation:
-    n = len(fisher)
-    low, scale = np.empty((n, n)), np.empty(n)
-    for i in range(n):
-        scale[i] = 1.0 / np.sqrt(fisher[i, i]) if fisher[i, i] > 0.0 else np.nan
-    for i in range(n):
-        for j in range(i + 1):
-            low[i, j] = fisher[i, j] * scale[i] * scale[j]
-    if not cholesky(low) >= SINGULAR_PIVOT:
-        return Evaluation(np.inf, np.zeros_like(selection), np.zeros((n, n)))
-    inverse = triangular_inverse(low) * scale
+    inverse, regular = scaled_root(fisher, SINGULAR_PIVOT)
+    if not regular:
+        return Evaluation(np.inf, np.zeros_like(selection), np.zeros_like(fisher))
     target = inverse @ selection
     return Evaluation(np.sum(target ** 2), inverse.T @ target, inverse)
 
