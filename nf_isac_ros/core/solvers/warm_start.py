@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from dataclasses import dataclass
 from math import log10
 
@@ -18,12 +17,12 @@ Complex = NDArray[np.complex128]
 
 # Where on an earlier path to start: decimal logarithm of the promised gap, against the decimal
 # logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
-LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.25)
-LEVELS = (-2.7, -2.5, -2.1, -1.8, -1.4, -0.3)
+LEVEL_DISTANCES = np.array([-2.0, -1.5, -1.0, -0.5, 0.0, 0.25])
+LEVELS = np.array([-2.7, -2.5, -2.1, -1.8, -1.4, -0.3])
 # The same for scenes with extended targets, whose many sections change little as a whole, and
 # whose iterations cost ten times as much.
-EXTENDED_DISTANCES = (-1.0, 0.0, 0.5, 1.0, 1.5)
-EXTENDED_LEVELS = (-3.0, -2.5, -2.0, -2.0, -0.3)
+EXTENDED_DISTANCES = np.array([-1.0, 0.0, 0.5, 1.0, 1.5])
+EXTENDED_LEVELS = np.array([-3.0, -2.5, -2.0, -2.0, -0.3])
 
 
 @dataclass(frozen=True)
@@ -83,40 +82,12 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
         return None
     distances, levels = ((EXTENDED_DISTANCES, EXTENDED_LEVELS) if problem.extended
                          else (LEVEL_DISTANCES, LEVELS))
-    level = where_to_start(moved, distances, levels)
-    if level is None:
+    level = float(np.interp(log10(max(moved, 1e-9)), distances, levels))
+    if level >= levels[-1]:
         return None
     begun, value = carried(form, path.history, path.count, path.ratio, level, _bodies(old),
                            _bodies(problem))
     return (form._replace(scale=path.ratio * value), begun) if value < np.inf else None
-
-
-def where_to_start(moved: float, distances: tuple[float, ...],
-                   levels: tuple[float, ...]) -> float | None:
-    """
-    Interpolate in a table of levels.
-
-    Parameters
-    ----------
-    moved : float
-        As `displacement` gives it, wavelengths.
-    distances, levels : tuple of float
-        Decimal logarithms, rising; the last level is that of a start too far back to be of use.
-
-    Returns
-    -------
-    float or None
-        Decimal logarithm of the promised gap to start from; None: bodies moved too far.
-
-    """
-    distance = log10(max(moved, 1e-9))
-    after = bisect(distances, distance)
-    if after == 0:
-        return levels[0]
-    if after == len(distances):
-        return None
-    share = (distance - distances[after - 1]) / (distances[after] - distances[after - 1])
-    return (1.0 - share) * levels[after - 1] + share * levels[after]
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
