@@ -141,11 +141,13 @@ def warm_up() -> float:
 def warm_up_fallbacks() -> None:
     """Do the half of zero forcing, which a set-up compiles beside the interior-point method."""
     scene = _small_scene()
-    body = ExtendedTarget('t', Contour((1.0,), (0.5,)), Pose(np.array([0.0, 2.0, 9.0])),
+    body = ExtendedTarget('body', Contour((1.0,), (0.5,)), Pose(np.array([0.0, 2.0, 9.0])),
                           sections=2, model='near-field')
-    alone = replace(scene, targets=(), extended=(body,))
-    DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(alone)
-    sections_apart(build_problem(alone))
+    both = replace(scene, extended=(body,))
+    DesignCycle(DesignSettings(EXTENDED_ZERO_FORCING)).step(replace(both, targets=()))
+    problem = build_problem(both)
+    sections_apart(problem)
+    problem.truncation(0.1)
     step_twice(ZERO_FORCING, scene)
 
 

@@ -244,7 +244,7 @@ class Problem:
 
         Derivatives have the phase of the response that they are of.
         """
-        seen = self.columns[self.scene.transmit_array.middle]
+        seen = np.ascontiguousarray(self.columns[self.scene.transmit_array.middle])
         counts = [len(self.scene.targets), *(len(fisher.sections) for fisher in self.extended)]
         owners = [(own.start, own.stop, count) for own, count in zip(
             (self.point_columns, *self.extended_columns), counts, strict=True) if count]
@@ -332,7 +332,7 @@ class Problem:
             turned, _ = np.linalg.qr(
                 unit_columns(transmit, n_rows(channels))[:, :first], mode='complete')
         return truncation(transmit, channels, first, turned, tolerance,
-                           -1 if usual is None else usual)
+                          -1 if usual is None else usual)
 
     def require_bounds(self) -> None:
         """Raise SceneError, 'not-localisable', if no covariance can locate the point targets."""

@@ -85,8 +85,8 @@ def subspace(columns: Complex, gram: Complex, n_channels: int) -> Subspace:
     """
     if not len(gram):
         return Subspace(columns, gram, 0)
-    gram, inverse, low = np.ascontiguousarray(gram), np.empty_like(gram), np.empty_like(gram)
-    size = _orthogonaliser(gram, inverse, low)
+    gram = np.ascontiguousarray(gram)
+    size, inverse, root = _orthogonaliser(gram)
     if not np.isfinite(size) and len(gram) > MANY_COLUMNS:
         found = _by_eigenvalues(columns, gram, n_channels)
         if found is not None:
@@ -94,11 +94,11 @@ def subspace(columns: Complex, gram: Complex, n_channels: int) -> Subspace:
     if not np.isfinite(size):
         basis, rank = reduced_basis(columns[:, :n_channels], columns[:, n_channels:])
         return Subspace(basis, zgemm(1.0, basis, columns, trans_a=2), rank)
-    basis, coordinates = zgemm(1.0, columns, inverse, trans_b=2), low.conj().T
+    basis, coordinates = zgemm(1.0, columns, inverse), np.ascontiguousarray(root)
     if size > ACCURATE:
-        _orthogonaliser(np.ascontiguousarray(gram_matrix(basis)), inverse, low)
-        coordinates = low.conj().T @ coordinates
-        basis = ztrmm(1.0, inverse, basis, side=1, lower=1, trans_a=2, overwrite_b=1)
+        _, inverse, root = _orthogonaliser(np.ascontiguousarray(gram_matrix(basis)))
+        coordinates = root @ coordinates
+        basis = ztrmm(1.0, inverse, basis, side=1, overwrite_b=1)
     return Subspace(basis, coordinates, n_channels)
 
 
@@ -120,13 +120,10 @@ def _by_eigenvalues(columns: Complex, gram: Complex, n_channels: int) -> Subspac
     mixture[:n_channels, rank:] = -own @ (shared @ rest)
     mixture[n_channels:, rank:] = rest
     basis = zgemm(1.0, columns, np.asfortranarray(mixture * scale[:, None]))
-    # In the order that `subspace` has it in: compiled for one.
-    inverse = np.empty((len(mixture.T),) * 2, dtype=complex, order='F')
-    size = _orthogonaliser(
-        np.ascontiguousarray(gram_matrix(basis)), inverse, np.empty_like(inverse))
+    size, inverse, _ = _orthogonaliser(np.ascontiguousarray(gram_matrix(basis)))
     if not size <= NEARLY_ORTHONORMAL * len(inverse):
         return None
-    basis = ztrmm(1.0, inverse, basis, side=1, lower=1, trans_a=2, overwrite_b=1)
+    basis = ztrmm(1.0, inverse, basis, side=1, overwrite_b=1)
     return Subspace(basis, zgemm(1.0, basis, columns, trans_a=2), rank)
 
 
@@ -140,31 +137,32 @@ def _independent(gram: Complex) -> Complex:
 
 
 @compiled
-def _orthogonaliser(gram: Complex, inverse: Complex, low: Complex) -> float:
+def _orthogonaliser(gram: Complex) -> tuple[float, Complex, Complex]:
     """
-    Write L^-1 and L of a Gram matrix L L^H; return the square norm of L^-1 for unit columns.
+    Square norm of L^-1 for unit columns, L^-H and L^H of a Gram matrix L L^H.
 
-    Infinite if the columns may be dependent.
+    The norm is infinite if the columns may be dependent, and the matrices mean nothing then. They
+    are in the order that BLAS takes.
     """
     n = len(gram)
-    norms = np.empty(n)
+    low, norms = np.empty_like(gram), np.empty(n)
     for i in range(n):
         if not gram[i, i].real > 0.0:
-            return np.inf
+            return np.inf, low.T, low.T
         norms[i] = np.sqrt(gram[i, i].real)
     for i in range(n):
         for j in range(n):
             low[i, j] = gram[i, j] / (norms[i] * norms[j]) if j <= i else 0.0
     if not cholesky(low) > SAFE_PIVOT:
-        return np.inf
-    inverse[:] = triangular_inverse(low)
+        return np.inf, low.T, low.T
+    inverse = triangular_inverse(low)
     size = 0.0
     for i in range(n):
         for j in range(i + 1):
             size += inverse[i, j].real ** 2 + inverse[i, j].imag ** 2
-            inverse[i, j] /= norms[j]
-            low[i, j] *= norms[i]
-    return size
+            inverse[i, j] = np.conj(inverse[i, j]) / norms[j]
+            low[i, j] = np.conj(low[i, j]) * norms[i]
+    return size, inverse.T, low.T
 
 
 def reduced_basis(channels: Complex, steering: Complex) -> tuple[Complex, int]:

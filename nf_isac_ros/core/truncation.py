@@ -42,7 +42,7 @@ def n_rows(channels: Complex) -> int:
 
 @compiled
 def truncation(transmit: Complex, channels: Complex, first: int, turned: Complex,
-                tolerance: float, usual: int) -> Complex:
+               tolerance: float, usual: int) -> Complex:
     """
     Basis of the better part of the subspace; see `Problem.truncation`.
 

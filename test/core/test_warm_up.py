@@ -34,6 +34,9 @@ def scenes():
         'monostatic': random_scene(2, 1, 3, monostatic=True),
         'no users': random_scene(3, 2, 0),
         'no targets': random_scene(4, 0, 2),
+        # Arrays of one column are in both orders: types of their own, if the order counts.
+        'one user alone': random_scene(6, 0, 1),
+        'one target alone': random_scene(7, 1, 0),
         'coloured noise': random_scene(
             5, 1, 1, noise=SensingNoise(diagonal=np.linspace(1e-8, 2e-8, 144))),
         'extended': Scene(
@@ -54,7 +57,7 @@ def scenes():
 
 
 @pytest.mark.parametrize('name', scenes())
-@pytest.mark.parametrize('design', ['crb-min', 'users-first', 'sinr-max'])
+@pytest.mark.parametrize('design', ['crb-min', 'zero-forcing', 'users-first', 'sinr-max'])
 def test_nothing_is_compiled_after_the_warm_up(name, design):
     scene = scenes()[name]
     if design == 'sinr-max' and not scene.users:
