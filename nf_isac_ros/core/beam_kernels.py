@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled
-from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian
+from nf_isac_ros.core.small_matrices import cholesky, dagger, eigh, hermitian
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -41,7 +41,7 @@ def shares(covariance: Complex, channels: Complex, parts: Complex) -> Complex:
     if not n:
         return np.zeros((0, len(channels)), dtype=np.complex128)
     seen = covariance @ channels
-    values, vectors = np.linalg.eigh(hermitian(dagger(channels) @ seen))
+    values, vectors = eigh(hermitian(dagger(channels) @ seen))
     turned = vectors.copy()
     for k in range(n):
         turned[:, k] *= 1.0 / values[k] if values[k] > _SINGULAR * values[n - 1] else 0.0
@@ -66,7 +66,7 @@ def split(covariance: Complex, channels: Complex, rows: Complex,
         # A solver that broke down may leave a user less than nothing.
         if gain > np.finfo(np.float64).tiny:
             beams[:, u] = rows[u] / np.sqrt(gain)
-    values, vectors = np.linalg.eigh(hermitian(covariance - beams @ dagger(beams)))
+    values, vectors = eigh(hermitian(covariance - beams @ dagger(beams)))
     kept = int(np.sum(values > negligible))
     sensing = np.empty((d, kept), dtype=np.complex128)
     for k in range(kept):
@@ -85,7 +85,7 @@ def recover(covariance: Complex, channels: Complex, parts: Complex, negligible: 
     """
     positive = np.trace(covariance).real
     if not cholesky(covariance.copy()) > 0.0:
-        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = eigh(covariance)
         positive = values[-1]
         covariance = (vectors * np.maximum(values, 0.0)) @ dagger(vectors)
     if channels.shape[1] == 1:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.fisher import jacobi_inverse
 from nf_isac_ros.core.problem import Problem
-from nf_isac_ros.core.small_matrices import cholesky
+from nf_isac_ros.core.small_matrices import cholesky, eigenvalues
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -154,7 +154,7 @@ def largest_eigenvalue(cost: Complex, channels: Complex, multipliers: Real, sinr
             for j in range(d):
                 base[i, j] -= multipliers[u] * channels[i, u] * np.conj(channels[j, u])
     if n == 0:
-        return np.linalg.eigvalsh(base)[-1]
+        return eigenvalues(base)[-1]
     largest = -np.inf
     for u in range(n):
         lifted = base.copy()
@@ -167,5 +167,5 @@ def largest_eigenvalue(cost: Complex, channels: Complex, multipliers: Real, sinr
         for i in range(d):
             below[i, i] += largest
         if u == 0 or not cholesky(below) > 0.0:
-            largest = max(largest, np.linalg.eigvalsh(lifted)[-1])
+            largest = max(largest, eigenvalues(lifted)[-1])
     return largest

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled
+from nf_isac_ros.core.small_matrices import eigh
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -97,7 +98,7 @@ def _left_vectors(matrix: Complex, tolerance: float) -> tuple[Complex, Real]:
     if tolerance < GRAM_TOLERANCE:
         vectors, values, _ = np.linalg.svd(matrix, False)
         return np.ascontiguousarray(vectors), values
-    squares, turned = np.linalg.eigh(matrix @ np.conj(matrix.T))
+    squares, turned = eigh(matrix @ np.conj(matrix.T))
     count = min(matrix.shape)
     vectors = np.empty((len(matrix), count), dtype=np.complex128)
     values = np.empty(count)

@@ -5,6 +5,7 @@ import pytest
 
 from nf_isac_ros.core.small_matrices import (
     cholesky,
+    eigenvalues,
     eigh,
     lu_factor,
     lu_solve,
@@ -55,7 +56,7 @@ def test_a_singular_m_matrix_has_no_finite_positive_solution():
     assert not (np.isfinite(x).all() and (x > 0).all())
 
 
-@pytest.mark.parametrize('n', [1, 2, 3, 4, 7])
+@pytest.mark.parametrize('n', [1, 2, 3, 4, 5, 7, 8, 20, 32, 33])
 @pytest.mark.parametrize('spectrum', [
     lambda n: np.linspace(-1.0, 2.0, n), np.ones, np.zeros,
     lambda n: np.logspace(0, -12, n), lambda n: np.arange(n) // 2 - 0.5],
@@ -64,10 +65,36 @@ def test_eigenvectors_diagonalise(n, spectrum):
     expected = np.sort(spectrum(n))
     unitary, _ = np.linalg.qr(np.random.default_rng(n).normal(size=(n, n, 2)) @ [1.0, 1j])
     matrix = (unitary * expected) @ unitary.conj().T
-    values, vectors = eigh(0.5 * (matrix + matrix.conj().T))
-    np.testing.assert_allclose(np.sort(values), expected, atol=1e-14)
+    matrix = 0.5 * (matrix + matrix.conj().T)
+    values, vectors = eigh(matrix)
+    size = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(values, expected, atol=1e-14 * size)
+    np.testing.assert_allclose(eigenvalues(matrix), expected, atol=1e-14 * size)
     np.testing.assert_allclose(vectors.conj().T @ vectors, np.eye(n), atol=1e-14)
-    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=2e-14)
+    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=2e-14 * size)
+
+
+@pytest.mark.parametrize('n', [5, 8, 32, 33])
+def test_matrices_that_are_diagonal_or_come_apart_have_eigenvectors_too(n):
+    diagonal = np.random.default_rng(n).permutation(n) - 2.0
+    for matrix in (np.diag(diagonal).astype(complex),
+                   np.diag(diagonal) + np.diag(1j * (np.arange(n - 1) % 2), 1)
+                   - np.diag(1j * (np.arange(n - 1) % 2), -1)):
+        values, vectors = eigh(matrix)
+        np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix), atol=1e-13)
+        np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-13)
+        np.testing.assert_allclose(vectors.conj().T @ vectors, np.eye(n), atol=1e-14)
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+@pytest.mark.parametrize('n', [5, 20, 33])
+@pytest.mark.parametrize('function', [eigh, eigenvalues])
+def test_what_is_not_finite_has_no_eigenvalues(n, function, bad):
+    for place in ((0, 0), (n - 1, n - 1), (1, 0), (n - 1, 2)):
+        matrix = np.eye(n, dtype=complex)
+        matrix[place] = matrix[place[::-1]] = bad
+        with pytest.raises(np.linalg.LinAlgError):
+            function(matrix)
 
 
 @pytest.mark.parametrize('n', [1, 2, 7, 40])

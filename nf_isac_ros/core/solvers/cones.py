@@ -12,9 +12,9 @@ import numpy as np
 
 from nf_isac_ros.core.compiled import compiled_step
 from nf_isac_ros.core.small_matrices import (
-    ROTATED,
     cholesky,
     dagger,
+    eigenvalues,
     eigh,
     hermitian,
     triangular_inverse,
@@ -122,16 +122,17 @@ def _extremes(values, step):
         first, last = step[0, 0].real / values[0], step[n - 1, n - 1].real / values[n - 1]
         across = 0.0
         if n == 2:
-            across = np.abs(step[0, 1]) / np.sqrt(values[0] * values[1])
-        middle, spread = 0.5 * (first + last), np.hypot(0.5 * (first - last), across)
+            size = step[0, 1].real ** 2 + step[0, 1].imag ** 2
+            across = np.sqrt(size / (values[0] * values[1]))
+        middle, spread = 0.5 * (first + last), np.sqrt(0.25 * (first - last) ** 2 + across ** 2)
         return middle - spread, middle + spread
     scaled = np.empty((n, n), dtype=np.complex128)
     roots = 1.0 / np.sqrt(values)
     for i in range(n):
         for j in range(n):
             scaled[i, j] = step[i, j] * (roots[i] * roots[j])
-    found = eigh(scaled)[0] if n <= ROTATED else np.linalg.eigvalsh(scaled)
-    return np.min(found), np.max(found)
+    found = eigenvalues(scaled)
+    return found[0], found[-1]
 
 
 @compiled_step

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.beam_kernels import slack
 from nf_isac_ros.core.beams import SINR_MARGIN
 from nf_isac_ros.core.compiled import compiled_sum, compiled_within
-from nf_isac_ros.core.small_matrices import cholesky, lu_factor, lu_solve, triangular_inverse
+from nf_isac_ros.core.small_matrices import (
+    cholesky,
+    eigenvalues,
+    eigh,
+    lu_factor,
+    lu_solve,
+    triangular_inverse,
+)
 from nf_isac_ros.core.solvers.zero_forcing_kernels import evaluate, served_beams
 
 Real = NDArray[np.float64]
@@ -962,7 +969,7 @@ class _Centre(NamedTuple):
 @compiled_sum
 def _off_centre(cost: Complex, channels: Complex, lift: Real) -> _Centre:
     """Point inside everything; its rate is not known yet."""
-    level = 1.5 * np.linalg.eigvalsh(cost)[-1]
+    level = 1.5 * eigenvalues(cost)[-1]
     mu = np.zeros(channels.shape[1])
     low, _ = _root(cost, channels, lift, level, mu)
     half = triangular_inverse(low) @ channels
@@ -1438,7 +1445,7 @@ def _beams_of(covariance: Complex, n_users: int, negligible: float) -> Complex:
     if negligible == np.inf:
         return communication
     free = np.ascontiguousarray(communication[n_users:])
-    values, vectors = np.linalg.eigh(
+    values, vectors = eigh(
         np.ascontiguousarray(covariance[n_users:, n_users:]) - free @ np.conj(free.T))
     kept = np.sum(values > negligible)
     out = np.zeros((m, n_users + kept), dtype=np.complex128)

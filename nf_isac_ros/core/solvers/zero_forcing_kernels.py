@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.beams import NEGLIGIBLE_POWER
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.fisher import SINGULAR_PIVOT
-from nf_isac_ros.core.small_matrices import scaled_root
+from nf_isac_ros.core.small_matrices import eigenvalues, eigh, scaled_root
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -515,7 +515,7 @@ def build_model(task: Task, beams: Beams) -> Model:
         directions[:, n_users + u] = beams.communication[:, u] / size
         powers[n_users + u] = size ** 2
     start = 3 * n_users
-    values, vectors = np.linalg.eigh(beams.sensing)
+    values, vectors = eigh(beams.sensing)
     directions[n_users:, start:first_fresh] = vectors
     for i in range(free):
         powers[start + i] = max(values[i], 0.0)
@@ -527,7 +527,7 @@ def build_model(task: Task, beams: Beams) -> Model:
     _fishers(task, directions, start, first_fresh, fishers)
     point = evaluate(_mixed(powers, fishers), task.selection)
     cost = _cost(task, point.weights)
-    uses, vectors = np.linalg.eigh(np.ascontiguousarray(cost[n_users:, n_users:]))
+    uses, vectors = eigh(np.ascontiguousarray(cost[n_users:, n_users:]))
     directions[n_users:, first_fresh:] = vectors[:, free - fresh:]
     price = np.sum(cost[n_users:, n_users:] * beams.sensing.T).real
     price /= max(np.trace(beams.sensing).real, 1e-300)
@@ -664,7 +664,7 @@ def conclude(task: Task, model: Model, proposed: Real) -> Conclusion:
     for u in range(len(task.least)):
         interference = np.sum(heard[u]) - heard[u, u]
         slack = min(slack, (heard[u, u] / task.sinr[u] - interference) / task.noise[u] - 1.0)
-    values, vectors = np.linalg.eigh(beams.sensing)
+    values, vectors = eigh(beams.sensing)
     first = 0
     while first < len(values) and values[first] <= NEGLIGIBLE_POWER:
         first += 1
@@ -787,9 +787,9 @@ def tighten(task: Task, covariance: Complex, prices: Real, steps: int, share: fl
                 own = np.ascontiguousarray(g[:, u])
                 lifted = base + (mu[u] + prices[u]) * np.outer(own, np.conj(own))
             if iteration == steps:
-                values[u] = np.linalg.eigvalsh(lifted)
+                values[u] = eigenvalues(lifted)
             else:
-                values[u], vectors[u] = np.linalg.eigh(lifted)
+                values[u], vectors[u] = eigh(lifted)
         largest = np.max(values)
         bound = point.value / (largest - np.sum(mu * task.noise))
         if bound > best.bound:
