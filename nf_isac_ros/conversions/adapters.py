@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.conversions.errors import MessageError
 from nf_isac_ros.conversions.frames import require_frame
-from nf_isac_ros.core.arrays import Pose, rotation_from_xyzw
+from nf_isac_ros.core.arrays import Pose, rotation_from_xyzw, unit_quaternion
 from nf_isac_ros.core.exceptions import ArrayError
 from nf_isac_ros.core.tracking import PoseSample, Role
 
@@ -133,24 +133,24 @@ def make_sample(
         If a value is not finite.
 
     """
-    offset = np.asarray(body.offset, dtype=float)
     if orientation is not None:
         if not np.isfinite(orientation).all():
             raise MessageError(
                 f'orientation of {body.role} {body.id!r} is {orientation}, must be finite',
                 'not-finite')
         try:
-            rotation = rotation_from_xyzw(orientation)
+            unit_quaternion(orientation)
         except ArrayError as error:
             raise MessageError(f'{body.role} {body.id!r}: {error}', 'bad-quaternion') from error
-        arm = rotation @ offset
+    if any(body.offset):
+        if orientation is None:
+            raise MessageError(
+                f'{body.role} {body.id!r} has the offset {[float(x) for x in body.offset]}, but '
+                'its messages have no orientation', 'no-orientation')
+        arm = rotation_from_xyzw(orientation) @ np.asarray(body.offset, dtype=float)
         position = position + arm
         if velocity is not None and angular_velocity is not None:
             velocity = velocity + np.cross(angular_velocity, arm)
-    elif offset.any():
-        raise MessageError(
-            f'{body.role} {body.id!r} has the offset {offset.tolist()}, but its messages have no '
-            'orientation', 'no-orientation')
     fields = {'kind': body.kind, 'contour': body.contour, 'size_scale': body.size_scale}
     return PoseSample(body.id, Role(body.role), stamp, position, velocity, covariance,
                       orientation, **(fields | attributes))

@@ -7,6 +7,7 @@ import csv
 from dataclasses import dataclass, field
 from functools import cached_property
 import hashlib
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,16 @@ Vector = NDArray[np.float64]
 # How far the norm of a quaternion may be from one before it is taken for a mistake; messages
 # carry float64, files are typed by people with five digits.
 QUATERNION_TOLERANCE = 1e-3
+
+
+def unit_quaternion(quaternion: ArrayLike) -> tuple[float, float, float, float]:
+    """Quaternion x, y, z, w as floats; ArrayError if it is not finite or its norm is not one."""
+    x, y, z, w = np.asarray(quaternion, dtype=float).tolist()
+    norm = sqrt(x * x + y * y + z * z + w * w)
+    if not abs(norm - 1.0) <= QUATERNION_TOLERANCE:
+        raise ArrayError(
+            f'quaternion {[x, y, z, w]} (x, y, z, w) has norm {norm:g}, must be 1')
+    return x, y, z, w
 
 
 def rotation_from_xyzw(quaternion: ArrayLike) -> Vector:
@@ -44,12 +55,7 @@ def rotation_from_xyzw(quaternion: ArrayLike) -> Vector:
         If the quaternion is not finite or its norm is not one.
 
     """
-    x, y, z, w = np.asarray(quaternion, dtype=float)
-    norm = float(np.sqrt(x * x + y * y + z * z + w * w))
-    if not abs(norm - 1.0) <= QUATERNION_TOLERANCE:
-        raise ArrayError(
-            f'quaternion {[float(x), float(y), float(z), float(w)]} (x, y, z, w) has norm '
-            f'{norm:g}, must be 1')
+    x, y, z, w = unit_quaternion(quaternion)
     matrix: Vector = quat2mat([w, x, y, z])
     return matrix
 
