@@ -21,7 +21,8 @@ from nf_isac_ros.core.solution import UserReport
 from nf_isac_ros.core.tracking import Role, TrackState, TrackStore
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.nodes.diagnostics import Counts
-from nf_isac_ros.nodes.qos import NO_EVENTS_IN, TRACKS, overridable
+from nf_isac_ros.nodes.polled import Polled
+from nf_isac_ros.nodes.qos import TRACKS
 from nf_isac_ros.radio.base import Backend, Reception, Scatterer
 from nf_isac_ros.radio.cost import Performance, performances
 from nf_isac_ros.radio.emission import Emission
@@ -48,7 +49,7 @@ class Measurements:
     Parameters
     ----------
     node : Node
-        Whose executor takes `truth/targets`.
+        Subscribes to `truth/targets`.
     deployment : Deployment
     site : Site
     backend : Backend
@@ -62,27 +63,24 @@ class Measurements:
 
     def __init__(self, node: Node, deployment: Deployment, site: Site, backend: Backend,
                  rate: float, faults: Counts) -> None:
-        self._node = node
         self._frame = deployment.world_frame
         self._reflections = {body.id: body.reflection for body in deployment.bodies
                              if body.role == Role.TARGET.value}
         self._targets = TrackStore(deployment.tracking)
         self._site, self._backend, self._faults = site, backend, faults
         self._period = 1.0 / rate
-        # Single slot: the newest moment overwrites one that nobody has measured.
+        self._truth = Polled(node, TrackArray, 'truth/targets', TRACKS)
         self._changed = threading.Condition()
+        self._waiting = False
         self._moment: _Moment | None = None
         self._latest: SignalStatus | None = None
         self._ending = False
-        self._truth = node.create_subscription(
-            TrackArray, 'truth/targets', self._on_truth, TRACKS, event_callbacks=NO_EVENTS_IN,
-            qos_overriding_options=overridable())
         self._thread = threading.Thread(target=self._work, name='measurements', daemon=True)
         self._thread.start()
 
     def destroy(self) -> None:
         """End subscription and thread."""
-        self._node.destroy_subscription(self._truth)
+        self._truth.destroy()
         with self._changed:
             self._ending = True
             self._changed.notify_all()
@@ -110,37 +108,43 @@ class Measurements:
             The newest measurement; nothing is known while mute.
 
         """
-        if emission is None:
-            with self._changed:
+        with self._changed:
+            if emission is None:
                 self._moment = self._latest = None
-            return nothing_measured(self._site)
+                return nothing_measured(self._site)
+            latest, due = self._latest, self._waiting and self._moment is None
+        if due:
+            moment = _Moment(now, emission, users, self._true_targets(now),
+                             {user.id: user.sinr_db for user in designed})
+            with self._changed:
+                self._moment = moment
+                self._changed.notify_all()
+        return latest or nothing_measured(self._site)
+
+    def _true_targets(self, now: float) -> tuple[Scatterer, ...]:
+        try:
+            message = self._truth.newest()
+            if message is not None:
+                self._targets.update(
+                    read_track_array(message, Role.TARGET, (), self._frame), now)
+        except NfIsacError as error:
+            self._faults.add(error.reason, str(error))
         self._targets.advance(now)
-        targets = tuple(
+        return tuple(
             Scatterer(body.id, body.position, body.velocity, (
                 body.reflection if body.reflection is not None
                 else self._reflections.get(body.id, 1.0 + 0.0j)))
             for body in self._targets.predict(now)
             if body.state is TrackState.FRESH and body.kind == 'point')
-        with self._changed:
-            self._moment = _Moment(now, emission, users, targets,
-                                   {user.id: user.sinr_db for user in designed})
-            self._changed.notify_all()
-            return self._latest or nothing_measured(self._site)
-
-    def _on_truth(self, message: TrackArray) -> None:
-        now = 1e-9 * self._node.get_clock().now().nanoseconds
-        try:
-            self._targets.update(read_track_array(message, Role.TARGET, (), self._frame), now)
-        except NfIsacError as error:
-            self._faults.add(error.reason, str(error))
 
     def _work(self) -> None:
         while True:
             with self._changed:
+                self._waiting = True
                 self._changed.wait_for(lambda: self._ending or self._moment is not None)
                 if self._ending:
                     return
-                moment, self._moment = self._moment, None
+                moment, self._moment, self._waiting = self._moment, None, False
                 assert moment is not None
             started = time.monotonic()
             try:

@@ -47,6 +47,7 @@ from nf_isac_ros.nodes.interlock import (
 )
 from nf_isac_ros.nodes.measurements import Measurements, decibels, nothing_measured
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values
+from nf_isac_ros.nodes.polled import Polled
 from nf_isac_ros.nodes.qos import BEAMS_IN, NO_EVENTS_IN, RADIO_STATUS, TRACKS, overridable
 from nf_isac_ros.nodes.spin import run
 from nf_isac_ros.radio.backends import BACKENDS, backend_class, make_backend
@@ -118,6 +119,7 @@ class RadioDriver(LifecycleNode):
         self._told: tuple[Fault, ...] = ()
         self._undo: list[Callable[[], object]] = []
         self._status_out: Any = None
+        self._user_truth: Polled | None = None
         self._diagnostics = Diagnostics(self, self._health)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -139,9 +141,10 @@ class RadioDriver(LifecycleNode):
         designs = self.create_subscription(DesignStatus, 'status', self._on_design, BEAMS_IN,
                                            event_callbacks=NO_EVENTS_IN,
                                            qos_overriding_options=overridable())
-        truth = self.create_subscription(TrackArray, 'truth/users', self._on_truth, TRACKS,
-                                         event_callbacks=NO_EVENTS_IN,
-                                         qos_overriding_options=overridable())
+        self._user_truth = Polled(self, TrackArray, 'truth/users', TRACKS)
+        self._undo += [
+            self._user_truth.destroy, lambda: self.destroy_subscription(designs),
+            lambda: self.destroy_subscription(beams)]
         # On the steady clock: a stopped /clock is something to report.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         if self._people.tracked:
@@ -172,8 +175,7 @@ class RadioDriver(LifecycleNode):
             self._undo.append(self._measurements.destroy)
         self._undo += [
             lambda: self.destroy_timer(timer), lambda: self.destroy_service(reset),
-            lambda: self.destroy_service(arm), lambda: self.destroy_subscription(truth),
-            lambda: self.destroy_subscription(designs), lambda: self.destroy_subscription(beams)]
+            lambda: self.destroy_service(arm)]
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -293,15 +295,6 @@ class RadioDriver(LifecycleNode):
         last = None if transmitter is None else transmitter.state().last
         return 0 if last is None else last.command.sequence
 
-    def _on_truth(self, message: TrackArray) -> None:
-        # Positions in the truth are those of the antennas: no offset is applied.
-        try:
-            self._truth.update(
-                read_track_array(message, Role.USER, (), self._deployment.world_frame),
-                self._now())
-        except NfIsacError as error:
-            self._truth_faults.add(error.reason, str(error))
-
     def _on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if self._transmitter is None:
             response.success = not request.data
@@ -353,6 +346,15 @@ class RadioDriver(LifecycleNode):
         self._told = state.faults
 
     def _true_users(self, now: float) -> tuple[PredictedBody, ...]:
+        assert self._user_truth is not None
+        try:
+            message = self._user_truth.newest()
+            if message is not None:
+                # Positions in the truth are those of the antennas: no offset is applied.
+                self._truth.update(
+                    read_track_array(message, Role.USER, (), self._deployment.world_frame), now)
+        except NfIsacError as error:
+            self._truth_faults.add(error.reason, str(error))
         self._truth.advance(now)
         return tuple(self._truth.predict(now))
 
