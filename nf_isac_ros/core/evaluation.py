@@ -47,7 +47,7 @@ def evaluate(problem: Problem, design: Design, outcome: Outcome, gap: float,
     problem = outcome.problem or problem
     power = problem.scene.radio.power
     dimension = outcome.subspace_dimension or problem.dimension
-    reduced = np.hstack([outcome.beams.communication, outcome.beams.sensing])
+    reduced = np.concatenate((outcome.beams.communication, outcome.beams.sensing), axis=1)
     weights = _product(np.sqrt(power), problem.basis, reduced, 0)
     targets, users = achieved(problem, weights)
     used = _square(weights)

@@ -41,7 +41,7 @@ LARGEST_TRUNCATION = 0.1
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
 # The solvers aim for this much of the gap, the compiled one and the others; what they still send
 # besides data is lost, where there is no sensing stream.
-SECTIONED_SHARE, SOLVER_SHARE = 0.8, 0.5
+SECTIONED_SHARE, SOLVER_SHARE = 0.9, 0.5
 # How many times interference counts where none is to be heard.
 STIFFNESS = 1e4
 
