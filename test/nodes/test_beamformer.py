@@ -235,10 +235,16 @@ def test_message_that_cannot_be_right_is_rejected_whole(tracker, fault, reason):
     tracker.follow({'t1': T1}, {'u1': U1})
     tracker.beams.wait(lambda m: list(m.user_ids) == ['u1'])
     health = tracker.probe.collect(DiagnosticArray, '/diagnostics')
-    for _ in range(20):   # best effort: one alone may be overwritten
+
+    def thrice(message):
+        return counted(message.rejected).get(reason, 0) >= 3
+
+    # Best effort: on a busy machine most of them are overwritten before they are read.
+    deadline = time.monotonic() + 30.0
+    while not any(map(thrice, tracker.status.messages)) and time.monotonic() < deadline:
         tracker.publishers[Role.TARGET].publish(bad_message(fault, tracker.probe.now()))
         time.sleep(0.01)
-    status, = tracker.status.wait(lambda m: counted(m.rejected).get(reason, 0) >= 3)
+    status, = tracker.status.wait(thrice)
     assert set(counted(status.rejected)) == {reason}
     later = tracker.status.wait(lambda m: m.cycle > status.cycle, count=5)
     assert all({track.id for track in m.tracks} == {'t1', 'u1'} for m in later)
