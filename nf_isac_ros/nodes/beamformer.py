@@ -194,11 +194,13 @@ class BeamformerNode(LifecycleNode):
         self._troubles = 0
         self._clock_jumps = self._tracks.clock_jumps
         deployment = self._deployment
+        # Publishers first: beams that are there at once would be lost.
+        activated = super().on_activate(state)
         self._designer = Designer(
             self, deployment.world_frame, self._outputs, self._fallbacks, self._rejected,
             lambda designer: self._next_job(designer, deployment),
             lambda: self._tracks.clock_jumps, self._schedule())
-        return super().on_activate(state)
+        return activated
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop publishing at once, and wait a bounded time for the solver."""
