@@ -159,7 +159,7 @@ class BagRecorder(Node):
         """Finish the recording."""
         writer = self._writer
         writer.close()
-        # The node's own logger would publish on /rosout, in a context that has ended by now.
+        # The node's own logger would publish on /rosout, and the context may have ended by now.
         logger = get_logger(f'{self.get_name()}.end')
         logger.info(
             f'{writer.written.total()} messages in {writer.path}, {writer.lost.total()} lost')

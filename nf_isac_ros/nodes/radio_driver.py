@@ -217,8 +217,9 @@ class RadioDriver(LifecycleNode):
         return super().on_error(state)
 
     def close(self) -> None:
-        """Mute before the process ends."""
+        """Mute before the process ends, and end all threads."""
         self._silence()
+        self._release()
 
     def _silence(self) -> None:
         if self._transmitter is not None:

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import gc
 import signal
+import socket
 import sys
+import threading
 import traceback
+from types import FrameType
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from nf_isac_ros.core.exceptions import NfIsacError
 
 # How long a thread may have to wait for the interpreter while another runs [s]. Nodes have threads
 # that must be on time, besides that of the executor.
 SWITCH_INTERVAL = 0.1e-3
+
+
+# What ends a node.
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def spare_the_collector() -> None:
@@ -56,15 +64,20 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
-        rclpy.init(args=argv)
+        # Handlers of rclpy shut the context down at once, under the hands of threads that publish:
+        # that ends in an error message, and once in a while in a crash.
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # noqa: BLE001  rclpy raises several kinds for a bad command line
         get_logger('nf_isac').fatal(_one_line(error))
         return 1
     node: Node | None = None
     try:
+        for number in ENDING:
+            signal.signal(number, _interrupt)
         node = node_factory()
         spare_the_collector()
         executor = SingleThreadedExecutor()
+        _wake_on_signals(executor)
         executor.add_node(node)
         while rclpy.ok():
             try:
@@ -90,7 +103,8 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
         return 1
     finally:
         # A second Ctrl-C must not interrupt the tidying up.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             close = getattr(node, 'close', None)
             if close is not None:
@@ -98,6 +112,25 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
             node.destroy_node()
         rclpy.try_shutdown()
     return _exit_code(node)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _wake_on_signals(executor: SingleThreadedExecutor) -> None:
+    """Let an executor that waits return to the interpreter, which then calls signal handlers."""
+    told, teller = socket.socketpair()
+    teller.setblocking(False)
+    signal.set_wakeup_fd(teller.fileno(), warn_on_full_buffer=False)
+
+    def wake() -> None:
+        # The other end lives as long as the process.
+        with teller:
+            while told.recv(1):
+                executor.wake()
+
+    threading.Thread(target=wake, name='signals', daemon=True).start()
 
 
 def _exit_code(node: Node | None) -> int:
