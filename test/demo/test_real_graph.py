@@ -297,8 +297,8 @@ def test_nodes_that_die_are_named_started_again_and_fail_the_demo(tmp_path, list
         listener.heard['radio/status'].clear()
         # It boots disarmed and muted; the demo arms it, and the beamformer has gone on.
         wait_for(listener, process, lambda: any(
-            not status.muted for status in listener.heard['radio/status']))
-        assert listener.heard['radio/status'][-1].state == RadioStatus.STATE_TRANSMITTING
+            status.state == RadioStatus.STATE_TRANSMITTING and not status.muted
+            for status in listener.heard['radio/status']))
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=OVERHEAD)
     assert 'NOT MET: markers died: killed by SIGKILL' in printed
