@@ -13,16 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 
-from nf_isac_msgs.msg import SignalStatus, TrackArray, UserReception
-from nf_isac_ros.conversions.adapters import read_track_array
+from nf_isac_msgs.msg import SignalStatus, UserReception
 from nf_isac_ros.conversions.messages import time_message
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.solution import UserReport
-from nf_isac_ros.core.tracking import Role, TrackState, TrackStore
+from nf_isac_ros.core.tracking import Role, TrackState
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.nodes.diagnostics import Counts
-from nf_isac_ros.nodes.polled import Polled
-from nf_isac_ros.nodes.qos import TRACKS
+from nf_isac_ros.nodes.truth import Truth
 from nf_isac_ros.radio.base import Backend, Reception, Scatterer
 from nf_isac_ros.radio.cost import Performance, performances
 from nf_isac_ros.radio.emission import Emission
@@ -63,13 +61,11 @@ class Measurements:
 
     def __init__(self, node: Node, deployment: Deployment, site: Site, backend: Backend,
                  rate: float, faults: Counts) -> None:
-        self._frame = deployment.world_frame
         self._reflections = {body.id: body.reflection for body in deployment.bodies
                              if body.role == Role.TARGET.value}
-        self._targets = TrackStore(deployment.tracking)
         self._site, self._backend, self._faults = site, backend, faults
         self._period = 1.0 / rate
-        self._truth = Polled(node, TrackArray, 'truth/targets', TRACKS)
+        self._truth = Truth(node, Role.TARGET, deployment, faults)
         self._changed = threading.Condition()
         self._waiting = False
         self._moment: _Moment | None = None
@@ -122,19 +118,11 @@ class Measurements:
         return latest or nothing_measured(self._site)
 
     def _true_targets(self, now: float) -> tuple[Scatterer, ...]:
-        try:
-            message = self._truth.newest()
-            if message is not None:
-                self._targets.update(
-                    read_track_array(message, Role.TARGET, (), self._frame), now)
-        except NfIsacError as error:
-            self._faults.add(error.reason, str(error))
-        self._targets.advance(now)
         return tuple(
             Scatterer(body.id, body.position, body.velocity, (
                 body.reflection if body.reflection is not None
                 else self._reflections.get(body.id, 1.0 + 0.0j)))
-            for body in self._targets.predict(now)
+            for body in self._truth.at(now)
             if body.state is TrackState.FRESH and body.kind == 'point')
 
     def _work(self) -> None:

@@ -17,8 +17,7 @@ from rclpy.logging import get_logger
 from rclpy.serialization import deserialize_message
 from std_srvs.srv import SetBool, Trigger
 
-from nf_isac_msgs.msg import Beamformer, DesignStatus, RadioStatus, TrackArray
-from nf_isac_ros.conversions.adapters import read_track_array
+from nf_isac_msgs.msg import Beamformer, DesignStatus, RadioStatus
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.core.localisation.echoes import EchoSamples
 from nf_isac_ros.core.propagation import warm_up
@@ -47,9 +46,9 @@ from nf_isac_ros.nodes.interlock import (
 )
 from nf_isac_ros.nodes.measurements import Measurements, decibels, nothing_measured
 from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, values
-from nf_isac_ros.nodes.polled import Polled
-from nf_isac_ros.nodes.qos import BEAMS_IN, NO_EVENTS_IN, RADIO_STATUS, TRACKS, overridable
+from nf_isac_ros.nodes.qos import BEAMS_IN, NO_EVENTS_IN, RADIO_STATUS, overridable
 from nf_isac_ros.nodes.spin import run
+from nf_isac_ros.nodes.truth import Truth
 from nf_isac_ros.radio.backends import BACKENDS, backend_class, make_backend
 from nf_isac_ros.radio.base import Backend, Scatterer
 from nf_isac_ros.radio.checks import BeamError, check_size
@@ -100,7 +99,6 @@ class RadioDriver(LifecycleNode):
         self._deployment = load_deployment(Path(self._settings.deployment_file))
         self._required = {body.id: body.min_sinr_db for body in self._deployment.bodies
                           if body.role == Role.USER.value}
-        self._truth = TrackStore(self._deployment.tracking)
         self._tracks = TrackStore(self._deployment.tracking)
         self._people = People(self._deployment, self._tracks, self._now)
         self._promises = Promises()
@@ -119,7 +117,7 @@ class RadioDriver(LifecycleNode):
         self._told: tuple[Fault, ...] = ()
         self._undo: list[Callable[[], object]] = []
         self._status_out: Any = None
-        self._user_truth: Polled | None = None
+        self._true_users: Truth | None = None
         self._diagnostics = Diagnostics(self, self._health)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -141,9 +139,9 @@ class RadioDriver(LifecycleNode):
         designs = self.create_subscription(DesignStatus, 'status', self._on_design, BEAMS_IN,
                                            event_callbacks=NO_EVENTS_IN,
                                            qos_overriding_options=overridable())
-        self._user_truth = Polled(self, TrackArray, 'truth/users', TRACKS)
+        self._true_users = Truth(self, Role.USER, deployment, self._truth_faults)
         self._undo += [
-            self._user_truth.destroy, lambda: self.destroy_subscription(designs),
+            self._true_users.destroy, lambda: self.destroy_subscription(designs),
             lambda: self.destroy_subscription(beams)]
         # On the steady clock: a stopped /clock is something to report.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -249,7 +247,7 @@ class RadioDriver(LifecycleNode):
         if self._backend is not None:
             self._backend.close()
             self._backend = None
-        self._truth.reset()
+        self._true_users = None
         self._tracks.reset()
 
     def _on_beams(self, data: bytes) -> None:
@@ -322,11 +320,12 @@ class RadioDriver(LifecycleNode):
     def _publish_status(self) -> None:
         if self._transmitter is None or self._status_out is None:
             return
+        assert self._true_users is not None
         now = self._now()
         state = self._transmitter.state()
         designed = [] if state.emission is None else self._promises.turned_down(
             state.emission.command.sequence, state.emission.scale)
-        bodies = self._true_users(now)
+        bodies = self._true_users.at(now)
         message = radio_status(state, self._deployment, now, designed,
                                self._received(state, bodies))
         message.signal = nothing_measured(self._site) if self._measurements is None else (
@@ -345,19 +344,6 @@ class RadioDriver(LifecycleNode):
                 self.get_logger().error(
                     f'{fault.name}: {fault.detail}; muted until radio/reset')
         self._told = state.faults
-
-    def _true_users(self, now: float) -> tuple[PredictedBody, ...]:
-        assert self._user_truth is not None
-        try:
-            message = self._user_truth.newest()
-            if message is not None:
-                # Positions in the truth are those of the antennas: no offset is applied.
-                self._truth.update(
-                    read_track_array(message, Role.USER, (), self._deployment.world_frame), now)
-        except NfIsacError as error:
-            self._truth_faults.add(error.reason, str(error))
-        self._truth.advance(now)
-        return tuple(self._truth.predict(now))
 
     def _received(self, state: TransmitterState, bodies: Sequence[PredictedBody]
                   ) -> list[UserReport]:

@@ -22,8 +22,6 @@ from nf_isac_ros.core.exceptions import NfIsacError
 # How long a thread may have to wait for the interpreter while another runs [s]. Nodes have threads
 # that must be on time, besides that of the executor.
 SWITCH_INTERVAL = 0.1e-3
-
-
 # What ends a node.
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
