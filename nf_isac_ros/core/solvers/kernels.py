@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nf_isac_ros.core.certificate import largest_eigenvalue
 from nf_isac_ros.core.compiled import compiled_step, compiled_sum, compiled_within
-from nf_isac_ros.core.small_matrices import cholesky, dagger, triangular_inverse
+from nf_isac_ros.core.small_matrices import cholesky, dagger, eigh, triangular_inverse
 from nf_isac_ros.core.solvers.cones import (
     SQRT2,
     add_turned,
@@ -51,10 +51,9 @@ LONGER = 0.3
 WORTHWHILE = 0.01
 # Above this complementarity the Newton system needs no refinement.
 ROUGH_ABOVE = 1e-2
-# Below this complementarity the normal equations have lost too many digits: QR instead.
-ACCURATE_BELOW = 1e-5
-# So do rows whose square is above this: slacks that are almost used up.
-STEEP = 1e9
+# Rows of the Newton system this close to a combination of others: the normal equations have lost
+# too many digits, QR instead.
+DEPENDENT = 1e-10
 # Steps shorter than this, twice in a row, no longer lead anywhere.
 STALLED = 1e-3
 # An objective below the bound by more than this means that rounding has left the feasible set.
@@ -66,6 +65,8 @@ WELL_CONDITIONED = 1e-6
 # Up to so many rows of responses one product for all entries of the curvature is faster than one
 # for each column of entries, which leaves out what is above the diagonal.
 ONE_PRODUCT = 120
+# So many rows of the objective are multiplied at once with those before them and one another.
+PRODUCT_ROWS = 64
 # A further row that is met, with at least this much of the slack that the method believed in.
 MET = 0.1
 
@@ -345,7 +346,7 @@ def rotated_by(responses, factor):
     out = np.empty((n, d, m), dtype=np.complex128)
     left = dagger(factor)
     for i in range(n):
-        out[i] = left @ responses[i]
+        np.dot(left, responses[i], out[i])
     return out
 
 
@@ -462,8 +463,13 @@ def _complete_frame(matrix):
                 work[i, j] -= factor * along[j]
     top = np.ascontiguousarray(work[:w, :w])
     order = np.ascontiguousarray(work[:, w:])
-    values, vectors = np.linalg.eigh(top @ top.T)
-    order[:w] = vectors.T @ np.ascontiguousarray(order[:w])
+    values, vectors = eigh((top @ top.T).astype(np.complex128))
+    turned = np.empty((w, w))
+    for i in range(w):
+        for j in range(w):
+            # Of a real matrix they are real.
+            turned[i, j] = vectors[j, i].real
+    order[:w] = turned @ np.ascontiguousarray(order[:w])
     return order, np.maximum(values, 0.0)
 
 
@@ -621,22 +627,56 @@ def _further_rows(form, state, scaling, rows, free):
 
 
 @compiled_step
-def _normal_factor(rows, total):
-    """Lower Cholesky factor of I + B B^T; the total complementarity says how accurate."""
+def _normal_factor(rows, objective_rows):
+    """Lower Cholesky factor of I + B B^T; see `_lower_products`."""
     n_rows, n = rows.shape
-    normal = rows @ rows.T
-    steepest = 0.0
+    normal = _lower_products(rows, objective_rows)
     for i in range(n_rows):
-        steepest = max(steepest, normal[i, i])
         normal[i, i] += 1.0
-    if total < ACCURATE_BELOW or steepest > STEEP:
+    low = _cholesky_or_nothing(normal)
+    dependent = len(low) < n_rows
+    for i in range(len(low)):
+        # Square of the sine of the angle between this row and those before it.
+        dependent = dependent or not low[i, i] ** 2 > DEPENDENT * normal[i, i]
+    if dependent:
         tall = np.zeros((n + n_rows, n_rows))
         tall[:n] = rows.T
         for i in range(n_rows):
             tall[n + i, i] = 1.0
         upper = np.linalg.qr(tall)[1]
         return np.ascontiguousarray(upper.T)
-    return np.linalg.cholesky(normal)
+    return low
+
+
+@compiled_step
+def _cholesky_or_nothing(matrix):
+    """Lower Cholesky factor; no rows if there is none."""
+    try:
+        return np.linalg.cholesky(matrix)
+    except Exception:  # noqa: BLE001  compiled code knows no other
+        return np.zeros((0, 0))
+
+
+@compiled_step
+def _lower_products(rows, objective_rows):
+    """
+    B B^T; of what is above the diagonal only a part.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n_rows, d^2 + U^3)
+        B.
+    objective_rows : ndarray, shape (n_objective, d^2)
+        The first rows of B, which are zero beyond.
+
+    """
+    n_rows, n_objective = len(rows), len(objective_rows)
+    out = np.empty((n_rows, n_rows))
+    for begin in range(0, n_objective, PRODUCT_ROWS):
+        end = min(begin + PRODUCT_ROWS, n_objective)
+        out[begin:end, :end] = objective_rows[begin:end] @ objective_rows[:end].T
+    out[n_objective:] = rows[n_objective:] @ rows.T
+    return out
 
 
 @compiled_step
@@ -653,11 +693,11 @@ def _refined(rows, normal, aim, offset, refinements):
 
 
 @compiled_step
-def _system(form, state, scaling, gradient, rows, total, refinements):
+def _system(form, state, scaling, gradient, rows, objective_rows, refinements):
     n_rows, n_free = len(rows), len(form.aim)
     free = np.zeros((n_free, n_rows))
     _further_rows(form, state, scaling, rows, free)
-    normal = _normal_factor(rows, total)
+    normal = _normal_factor(rows, objective_rows)
     free_steps = np.empty((n_free, n_rows))
     for t in range(n_free):
         free_steps[t] = _refined(rows, normal, np.zeros(rows.shape[1]), free[t], refinements)[1]
@@ -979,7 +1019,7 @@ def _iterate(form, state, evidence, refinements, gap):
         _user_rows(form, state, scaling, rows[n_objective:at_slacks + n])
     power = np.sqrt(state.slacks_dual[n] / state.slacks[n])
     pack(dagger(scaling.factor) @ scaling.factor, -power, rows[at_slacks + n, :size])
-    system = _system(form, state, scaling, gradient, rows, total, refinements)
+    system = _system(form, state, scaling, gradient, rows, plain, refinements)
     # What further rows lack that are not met yet, in scaled coordinates.
     unmet = np.zeros(len(rows))
     for k in range(n_further):
