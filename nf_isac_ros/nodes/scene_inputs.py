@@ -9,7 +9,6 @@ import math
 import time
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -24,6 +23,7 @@ from nf_isac_ros.core.planning import extended_target
 from nf_isac_ros.core.tracking import PoseSample, Role
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.nodes.inputs import message_class
+from nf_isac_ros.nodes.polled import OnDemand
 from nf_isac_ros.nodes.qos import overridable, poses_in
 from nf_isac_ros.nodes.transforms import transform_buffer
 
@@ -34,27 +34,6 @@ POSES = QoSProfile(depth=64, reliability=ReliabilityPolicy.BEST_EFFORT)
 FORGET_AFTER = 2.0
 
 TRACKED, TRUTH = 'tracked', 'truth'
-
-
-class OnDemand(CallbackGroup):
-    """
-    Subscriptions that no executor wakes up for: their messages are taken when somebody looks.
-
-    A view looks ten times a second at hundreds of messages a second. To be woken for each takes a
-    tenth of a core; and on a machine that is too busy for it, what is shown falls ever further
-    behind. Taken at once, the middleware's queues hold the newest messages, however late.
-    """
-
-    def can_execute(self, entity: Any) -> bool:
-        """Never, as far as executors are concerned."""
-        return False
-
-    def beginning_execution(self, entity: Any) -> bool:
-        """Refuse, likewise."""
-        return False
-
-    def ending_execution(self, entity: Any) -> None:
-        """Do nothing: nothing was begun."""
 
 
 class Inbox:

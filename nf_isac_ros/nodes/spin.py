@@ -12,12 +12,13 @@ import traceback
 from types import FrameType
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from nf_isac_ros.core.exceptions import NfIsacError
+from nf_isac_ros.nodes.executor import LeanExecutor
 
 # How long a thread may have to wait for the interpreter while another runs [s]. Nodes have threads
 # that must be on time, besides that of the executor.
@@ -74,7 +75,7 @@ def run(node_factory: Callable[[], Node], argv: Sequence[str] | None = None) -> 
             signal.signal(number, _interrupt)
         node = node_factory()
         spare_the_collector()
-        executor = SingleThreadedExecutor()
+        executor = LeanExecutor()
         _wake_on_signals(executor)
         executor.add_node(node)
         while rclpy.ok():
@@ -116,7 +117,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _wake_on_signals(executor: SingleThreadedExecutor) -> None:
+def _wake_on_signals(executor: LeanExecutor) -> None:
     """Let an executor that waits return to the interpreter, which then calls signal handlers."""
     told, teller = socket.socketpair()
     teller.setblocking(False)

@@ -1,0 +1,147 @@
+"""An executor for nodes that take hundreds of messages a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from inspect import iscoroutinefunction
+from typing import Any
+
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.subscription import Subscription
+from rclpy.waitable import NumberOfEntities
+
+FOREVER = -1
+
+
+class LeanExecutor(SingleThreadedExecutor):
+    """
+    Runs callbacks one after the other, like its base class, at a fraction of the cost.
+
+    The base class looks up all entities of its nodes and makes a set of them to wait for twice for
+    each callback: for what has come, and because it told itself that it took it. That takes
+    half a millisecond and more. Here the set is made when entities come or go; messages and timers
+    are served from it, and all else is left to the base class.
+    """
+
+    def spin(self) -> None:
+        """Execute callbacks until shutdown."""
+        while self._alive:
+            with self._watched() as watched:
+                while self._alive and watched.serve():
+                    pass
+            if self._alive:
+                self.spin_once(timeout_sec=0)
+
+    @property
+    def _alive(self) -> bool:
+        return self._context.ok() and not self._is_shutdown
+
+    @contextmanager
+    def _watched(self) -> Iterator[_Watched]:
+        """All entities of the present, none of which goes away while it is waited for."""
+        nodes = self.get_nodes()
+        found = {kind: [entity for node in nodes for entity in getattr(node, kind)
+                        if self.can_execute(entity)]
+                 for kind in ('subscriptions', 'timers', 'clients', 'services', 'guards',
+                              'waitables')}
+        # What tells of entities, nodes and tasks that come or go, and of Ctrl-C.
+        calls = [guard for guard in (self._guard, self._sigint_gc) if guard is not None]
+        with ExitStack() as held:
+            held.enter_context(self._context.handle)
+            for kind, entities in (*found.items(), ('calls', calls)):
+                found[kind] = [entity for entity in entities if _held(held, entity)]
+            yield _Watched(self._context, **found)
+
+
+def _held(held: ExitStack, entity: Any) -> bool:
+    """Keep an entity from being destroyed; False if another thread has done so."""
+    try:
+        held.enter_context(getattr(entity, 'handle', entity))
+    except rclpy_implementation.InvalidHandle:
+        return False
+    return True
+
+
+class _Watched:
+    """Entities to wait for, and the work that comes of it."""
+
+    def __init__(self, context: Any, subscriptions: list[Any], timers: list[Any],
+                 clients: list[Any], services: list[Any], guards: list[Any],
+                 waitables: list[Any], calls: list[Any]) -> None:
+        self._subscriptions, self._timers, self._guards = (
+            {entity.handle.pointer: entity for entity in entities}
+            for entities in (subscriptions, timers, guards))
+        self._waitables = waitables
+        count = sum((waitable.get_num_entities() for waitable in waitables), NumberOfEntities(
+            len(subscriptions), len(guards) + len(calls), len(timers), len(clients),
+            len(services)))
+        self._set = rclpy_implementation.WaitSet(
+            count.num_subscriptions, count.num_guard_conditions, count.num_timers,
+            count.num_clients, count.num_services, count.num_events, context.handle)
+        self._handles = [
+            (add, [entity.handle for entity in entities]) for add, entities in (
+                (self._set.add_subscription, subscriptions), (self._set.add_timer, timers),
+                (self._set.add_client, clients), (self._set.add_service, services),
+                (self._set.add_guard_condition, guards + calls))]
+
+    def serve(self) -> bool:
+        """Wait, and execute what is ready; False if some of it is for the base class."""
+        # The middleware takes out of the set what is not ready.
+        self._set.clear_entities()
+        for add, handles in self._handles:
+            for handle in handles:
+                add(handle)
+        for waitable in self._waitables:
+            waitable.add_to_wait_set(self._set)
+        self._set.wait(FOREVER)
+        timers, messages, guards, *others = (self._set.get_ready_entities(kind) for kind in (
+            'timer', 'subscription', 'guard_condition', 'client', 'service'))
+        done = not (guards or any(others)
+                    or any(waitable.is_ready(self._set) for waitable in self._waitables))
+        for pointer in guards:
+            if pointer in self._guards:
+                # To have waited for it was to take it.
+                self._guards[pointer].trigger()
+        for pointer in timers:
+            done &= _executed(self._timers[pointer], _called)
+        for pointer in messages:
+            # Those of waitables are none of these.
+            if pointer in self._subscriptions:
+                done &= _executed(self._subscriptions[pointer], _taken)
+        return done
+
+
+def _executed(entity: Any, take: Callable[[Any], tuple[Any, ...] | None]) -> bool:
+    """Execute the callback of what is ready; False if the base class has to."""
+    group = entity.callback_group
+    if not _plain(entity) or not group.beginning_execution(entity):
+        return False
+    try:
+        arguments = take(entity)
+        if arguments is not None:
+            entity.callback(*arguments)
+    finally:
+        group.ending_execution(entity)
+    return True
+
+
+def _plain(entity: Any) -> bool:
+    """Whether a callback takes no more than a message, and is no coroutine."""
+    kind = getattr(entity, '_callback_type', Subscription.CallbackType.MessageOnly)
+    return (kind is Subscription.CallbackType.MessageOnly
+            and not iscoroutinefunction(entity.callback))
+
+
+def _called(timer: Any) -> tuple[()] | None:
+    # One that was cancelled may look ready.
+    if not timer.handle.is_timer_ready():
+        return None
+    timer.handle.call_timer()
+    return ()
+
+
+def _taken(subscription: Any) -> tuple[Any] | None:
+    taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+    return None if taken is None else (taken[0],)
