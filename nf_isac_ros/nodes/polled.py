@@ -35,8 +35,8 @@ class Polled:
     """
     Newest message of a topic, when it is asked for.
 
-    Whatever wakes an executor up costs a tenth of a millisecond and more, and what is not looked at
-    need not be made of bytes.
+    Whatever wakes an executor up costs a tenth of a millisecond and more, and of what is not
+    looked at no message need be made.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The executor that nodes run with: everything that rclpy's executes is executed, by one thread."""
+"""The executor of nodes: what rclpy's own executes is executed, by one thread."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_messages_come_in_order_and_once(spun):
     publisher = spun.publisher('numbers')
     for number in range(200):
         publisher.publish(Int32(data=number))
-        until(lambda: len(heard) >= number - 5)
+        until(lambda number=number: len(heard) >= number - 5)
     until(lambda: len(heard) == 200)
     assert heard == list(range(200))
     assert threads == {spun.thread.ident}

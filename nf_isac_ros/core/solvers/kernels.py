@@ -51,9 +51,9 @@ LONGER = 0.3
 WORTHWHILE = 0.01
 # Above this complementarity the Newton system needs no refinement.
 ROUGH_ABOVE = 1e-2
-# Rows of the Newton system this close to a combination of others: the normal equations have lost
-# too many digits, QR instead.
-DEPENDENT = 1e-10
+# The normal equations have lost too many digits, QR instead: where a row of the Newton system is
+# this close to a combination of others, or its square above this (slacks that are used up).
+DEPENDENT, STEEP = 1e-10, 1e15
 # Steps shorter than this, twice in a row, no longer lead anywhere.
 STALLED = 1e-3
 # An objective below the bound by more than this means that rounding has left the feasible set.
@@ -631,10 +631,12 @@ def _normal_factor(rows, objective_rows):
     """Lower Cholesky factor of I + B B^T; see `_lower_products`."""
     n_rows, n = rows.shape
     normal = _lower_products(rows, objective_rows)
+    steepest = 0.0
     for i in range(n_rows):
+        steepest = max(steepest, normal[i, i])
         normal[i, i] += 1.0
     low = _cholesky_or_nothing(normal)
-    dependent = len(low) < n_rows
+    dependent = len(low) < n_rows or steepest > STEEP
     for i in range(len(low)):
         # Square of the sine of the angle between this row and those before it.
         dependent = dependent or not low[i, i] ** 2 > DEPENDENT * normal[i, i]
