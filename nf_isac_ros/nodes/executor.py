@@ -70,9 +70,11 @@ class _Watched:
     def __init__(self, context: Any, subscriptions: list[Any], timers: list[Any],
                  clients: list[Any], services: list[Any], guards: list[Any],
                  waitables: list[Any], calls: list[Any]) -> None:
-        self._subscriptions, self._timers, self._guards = (
-            {entity.handle.pointer: entity for entity in entities}
-            for entities in (subscriptions, timers, guards))
+        # Those that are served here; whatever else is ready is for the base class.
+        self._subscriptions, self._timers = (
+            {entity.handle.pointer: entity for entity in entities if _plain(entity)}
+            for entities in (subscriptions, timers))
+        self._guards = {guard.handle.pointer: guard for guard in guards}
         self._waitables = waitables
         count = sum((waitable.get_num_entities() for waitable in waitables), NumberOfEntities(
             len(subscriptions), len(guards) + len(calls), len(timers), len(clients),
@@ -105,25 +107,22 @@ class _Watched:
                 # To have waited for it was to take it.
                 self._guards[pointer].trigger()
         for pointer in timers:
-            done &= _executed(self._timers[pointer], _called)
+            done &= _executed(self._timers.get(pointer), _called)
         for pointer in messages:
-            # Those of waitables are none of these.
-            if pointer in self._subscriptions:
-                done &= _executed(self._subscriptions[pointer], _taken)
+            done &= _executed(self._subscriptions.get(pointer), _taken)
         return done
 
 
-def _executed(entity: Any, take: Callable[[Any], tuple[Any, ...] | None]) -> bool:
+def _executed(entity: Any | None, take: Callable[[Any], tuple[Any, ...] | None]) -> bool:
     """Execute the callback of what is ready; False if the base class has to."""
-    group = entity.callback_group
-    if not _plain(entity) or not group.beginning_execution(entity):
+    if entity is None or not entity.callback_group.beginning_execution(entity):
         return False
     try:
         arguments = take(entity)
         if arguments is not None:
             entity.callback(*arguments)
     finally:
-        group.ending_execution(entity)
+        entity.callback_group.ending_execution(entity)
     return True
 
 

@@ -22,16 +22,20 @@ PATIENCE = 20.0
 
 
 class Spun:
-    """A node that spins in a thread, and another one that nothing spins."""
+    """A node that the executor spins in a thread."""
 
-    def __init__(self, context):
-        self.context = context
-        self.node = rclpy.create_node('spun', context=context)
-        self.other = rclpy.create_node('other', context=context)
-        self.executor = LeanExecutor(context=context)
+    def __init__(self):
+        self.context = rclpy.Context()
+        rclpy.init(args=[], context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node('spun', context=self.context)
+        self.executor = LeanExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.failed = None
+        self.thread = None
+
+    def start(self):
         self.thread = threading.Thread(target=self._spin, daemon=True)
+        self.thread.start()
 
     def _spin(self):
         try:
@@ -39,42 +43,26 @@ class Spun:
         except Exception as error:  # noqa: BLE001  looked at by the test
             self.failed = error
 
-    def start(self):
-        self.thread.start()
-        return self
-
-    def publisher(self, topic):
-        publisher = self.other.create_publisher(Int32, topic, 10)
-        until(lambda: publisher.get_subscription_count() > 0)
-        return publisher
-
     def ended(self):
         self.thread.join(PATIENCE)
         return not self.thread.is_alive()
 
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, 'did not happen'
-        time.sleep(0.01)
+    def close(self):
+        self.executor.shutdown()
+        if self.thread is not None:
+            assert self.ended()
+        self.node.destroy_node()
+        self.context.try_shutdown()
 
 
 @pytest.fixture
 def spun(domain):
-    context = rclpy.Context()
-    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-    spun = Spun(context)
+    spun = Spun()
     yield spun
-    spun.executor.shutdown()
-    if spun.thread.ident is not None:
-        assert spun.ended()
-    spun.node.destroy_node()
-    spun.other.destroy_node()
-    context.try_shutdown()
+    spun.close()
 
 
-def test_messages_come_in_order_and_once(spun):
+def test_messages_come_in_order_and_once(spun, probe):
     heard, threads = [], set()
 
     def callback(message):
@@ -83,16 +71,16 @@ def test_messages_come_in_order_and_once(spun):
 
     spun.node.create_subscription(Int32, 'numbers', callback, 10)
     spun.start()
-    publisher = spun.publisher('numbers')
+    publisher = probe.publisher(Int32, 'numbers')
     for number in range(200):
         publisher.publish(Int32(data=number))
-        until(lambda number=number: len(heard) >= number - 5)
-    until(lambda: len(heard) == 200)
+        probe.wait_until(lambda number=number: len(heard) >= number - 5, f'message {number}')
+    probe.wait_until(lambda: len(heard) == 200, 'all messages')
     assert heard == list(range(200))
     assert threads == {spun.thread.ident}
 
 
-def test_callbacks_of_every_kind_are_executed(spun):
+def test_callbacks_of_every_kind_are_executed(spun, probe):
     plain, informed, awaited, raw, never, ticks = [], [], [], [], [], []
 
     async def coroutine(message):
@@ -113,45 +101,38 @@ def test_callbacks_of_every_kind_are_executed(spun):
         return response
 
     node.create_service(Trigger, 'trigger', answer)
-    client = spun.other.create_client(Trigger, 'trigger')
     spun.start()
-    publisher = spun.publisher('numbers')
-    until(lambda: publisher.get_subscription_count() == 5)
+    publisher = probe.publisher(Int32, 'numbers', subscribers=5)
     publisher.publish(Int32(data=7))
-    until(lambda: plain and informed and awaited and raw and len(ticks) > 5)
+    probe.wait_until(lambda: plain and informed and awaited and raw and len(ticks) > 5,
+                     'every callback')
     assert plain == [7]
     assert awaited == [7]
     assert informed[0][0] == 7
     assert isinstance(raw[0], bytes)
     assert never == []
-    assert client.wait_for_service(PATIENCE)
-    future = client.call_async(Trigger.Request())
-    deadline = time.monotonic() + PATIENCE
-    while not future.done() and time.monotonic() < deadline:
-        rclpy.spin_once(spun.other, timeout_sec=0.1,
-                        executor=rclpy.executors.SingleThreadedExecutor(context=spun.context))
-    assert future.result().success
+    assert probe.call(Trigger, 'trigger', Trigger.Request()).success
 
 
-def test_what_comes_and_goes_while_it_waits(spun):
+def test_what_comes_and_goes_while_it_waits(spun, probe):
     heard, called = [], []
     spun.start()
     time.sleep(0.1)
     # From another thread, as a node does that is configured.
     subscription = spun.node.create_subscription(
         Int32, 'late', lambda message: heard.append(message.data), 10)
-    publisher = spun.publisher('late')
+    publisher = probe.publisher(Int32, 'late')
     publisher.publish(Int32(data=1))
-    until(lambda: heard == [1])
+    probe.wait_until(lambda: heard == [1], 'the message')
     spun.node.destroy_subscription(subscription)
-    until(lambda: publisher.get_subscription_count() == 0)
+    probe.wait_until(lambda: publisher.get_subscription_count() == 0, 'no subscriber')
     guard = spun.node.create_guard_condition(lambda: called.append('guard'))
     guard.trigger()
-    until(lambda: called == ['guard'])
+    probe.wait_until(lambda: called == ['guard'], 'the guard condition')
     spun.executor.create_task(lambda: called.append('task'))
-    until(lambda: called == ['guard', 'task'])
+    probe.wait_until(lambda: called == ['guard', 'task'], 'the task')
     timer = spun.node.create_timer(0.01, lambda: called.append('timer'))
-    until(lambda: called.count('timer') > 3)
+    probe.wait_until(lambda: called.count('timer') > 3, 'the timer')
     timer.cancel()
     time.sleep(0.05)
     count = called.count('timer')
@@ -160,7 +141,7 @@ def test_what_comes_and_goes_while_it_waits(spun):
     assert spun.failed is None
 
 
-def test_an_exception_of_a_callback_leaves_spin_and_the_next_spin_goes_on(spun):
+def test_an_exception_of_a_callback_leaves_spin_and_the_next_spin_goes_on(spun, probe):
     heard = []
 
     def callback(message):
@@ -170,14 +151,13 @@ def test_an_exception_of_a_callback_leaves_spin_and_the_next_spin_goes_on(spun):
 
     spun.node.create_subscription(Int32, 'numbers', callback, 10)
     spun.start()
-    publisher = spun.publisher('numbers')
+    publisher = probe.publisher(Int32, 'numbers')
     publisher.publish(Int32(data=0))
     assert spun.ended()
     assert isinstance(spun.failed, ValueError)
-    spun.thread = threading.Thread(target=spun._spin, daemon=True)
     spun.start()
     publisher.publish(Int32(data=1))
-    until(lambda: heard == [1])
+    probe.wait_until(lambda: heard == [1], 'the message')
 
 
 @pytest.mark.parametrize('end', [
