@@ -37,6 +37,7 @@ from nf_isac_ros.core.schedule import Beginning, CycleSchedule
 from nf_isac_ros.core.solution import Quality
 from nf_isac_ros.nodes.cycle_thread import CycleThread
 from nf_isac_ros.nodes.diagnostics import Counts
+from nf_isac_ros.nodes.unlocked import publish
 
 # Cycles that `Designer.recent` looks back on.
 RECENT_CYCLES = 20
@@ -249,7 +250,7 @@ class Designer:
         publishing = time.perf_counter()
         now = self._now()
         beams = self._beams(job, design, now)
-        self._outputs.beamformer.publish(beamformer_message(beams))
+        publish(self._outputs.beamformer, beamformer_message(beams))
         self._sequence = beams.sequence
         published = time.perf_counter()
         stages['publish'] = 1e3 * (published - publishing)
@@ -297,14 +298,14 @@ class Designer:
 
     def _publish_bounds(self, job: Job, design: PlannedDesign, beams: DesignedBeams) -> None:
         solution = design.solution
-        self._outputs.crb.publish(crb_array_message(BoundReport(
+        publish(self._outputs.crb, crb_array_message(BoundReport(
             frame=self._world_frame, sequence=beams.sequence, transmit_time=beams.transmit_time,
             design_stamp=beams.design_stamp, targets=solution.targets, sum_crb=solution.sum_crb,
             isotropic_sum_crb=solution.isotropic_sum_crb, objective=solution.objective,
             bound=solution.bound, gap=solution.gap)))
         if self._outputs.covariance.get_subscription_count() > 0:
             factor, eigenvalues = orthogonal_factor(solution.weights)
-            self._outputs.covariance.publish(covariance_message(CovarianceReport(
+            publish(self._outputs.covariance, covariance_message(CovarianceReport(
                 frame=beams.frame, sequence=beams.sequence, transmit_time=beams.transmit_time,
                 factor=factor, eigenvalues=eigenvalues, layout_hash=beams.layout_hash)))
 
@@ -338,7 +339,7 @@ class Designer:
 
     def _report(self, report: CycleReport) -> None:
         self._last = report
-        self._outputs.status.publish(design_status_message(report))
+        publish(self._outputs.status, design_status_message(report))
 
 
 def in_a_hurry(plan: PlannedScene, cycle: DesignCycle) -> PlannedDesign:

@@ -12,6 +12,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from nf_isac_ros.nodes.unlocked import publish
+
 PERIOD = 1.0   # [s]
 
 
@@ -136,7 +138,7 @@ class Diagnostics:
             message=health.summary, hardware_id='nf_isac',
             values=[KeyValue(key=str(key), value=_text(value))
                     for key, value in health.values.items()])]
-        self._publisher.publish(message)
+        publish(self._publisher, message)
 
 
 def _text(value: object) -> str:

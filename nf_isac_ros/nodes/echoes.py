@@ -19,6 +19,7 @@ from nf_isac_ros.core.tracking import PoseSample, Role
 from nf_isac_ros.files.deployment import Deployment
 from nf_isac_ros.nodes.diagnostics import Counts
 from nf_isac_ros.nodes.qos import NO_EVENTS_IN, NO_EVENTS_OUT, TRACKS, overridable
+from nf_isac_ros.nodes.unlocked import publish
 from nf_isac_ros.radio.base import Scatterer
 
 # A radio that is told the truth has its periods when that comes; without it, by the clock [s].
@@ -151,7 +152,7 @@ class EchoPublisher:
             self._faults.add(error.reason, str(error))
             return
         if samples is not None:
-            self._publisher.publish(echo_samples_message(
+            publish(self._publisher, echo_samples_message(
                 echoes.condensed(samples), stamp, sequence, self._sensor))
 
     def _scatterer(self, sample: PoseSample) -> Scatterer:

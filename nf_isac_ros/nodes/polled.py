@@ -10,6 +10,7 @@ from rclpy.qos import QoSProfile
 
 from nf_isac_ros.conversions.errors import MessageError
 from nf_isac_ros.nodes.qos import NO_EVENTS_IN, overridable
+from nf_isac_ros.nodes.unlocked import take
 
 
 class OnDemand(CallbackGroup):
@@ -70,11 +71,9 @@ class Polled:
         """
         newest = None
         try:
-            handle = self._subscription.handle
-            with handle:
-                # Several, where the depth is overridden.
-                while taken := handle.take_message(self._subscription.msg_type, False):
-                    newest = taken[0]
+            # Several, where the depth is overridden.
+            while (message := take(self._subscription)) is not None:
+                newest = message
         except Exception as error:  # noqa: BLE001  rclpy raises several kinds
             raise MessageError(f'{self._subscription.topic_name}: {error}',
                                'unreadable') from error

@@ -49,6 +49,7 @@ from nf_isac_ros.nodes.parameters import Parameter, ParameterError, declare, val
 from nf_isac_ros.nodes.qos import BEAMS_IN, NO_EVENTS_IN, RADIO_STATUS, overridable
 from nf_isac_ros.nodes.spin import run
 from nf_isac_ros.nodes.truth import Truth
+from nf_isac_ros.nodes.unlocked import publish
 from nf_isac_ros.radio.backends import BACKENDS, backend_class, make_backend
 from nf_isac_ros.radio.base import Backend, Scatterer
 from nf_isac_ros.radio.checks import BeamError, check_size
@@ -330,7 +331,7 @@ class RadioDriver(LifecycleNode):
                                self._received(state, bodies))
         message.signal = nothing_measured(self._site) if self._measurements is None else (
             self._measurements.offer(now, state.emission, _fresh_positions(bodies), designed))
-        self._status_out.publish(message)
+        publish(self._status_out, message)
         self._tell_faults(state)
 
     def _keep_clear(self) -> None:

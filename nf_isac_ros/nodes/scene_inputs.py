@@ -26,6 +26,7 @@ from nf_isac_ros.nodes.inputs import message_class
 from nf_isac_ros.nodes.polled import OnDemand
 from nf_isac_ros.nodes.qos import overridable, poses_in
 from nf_isac_ros.nodes.transforms import transform_buffer
+from nf_isac_ros.nodes.unlocked import take
 
 # One message may name one body only, so that the newest one is not enough.
 POSES = QoSProfile(depth=64, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -84,12 +85,10 @@ class Inbox:
         if self._subscription is None:
             return []
         raw: list[bytes] = []
-        handle = self._subscription.handle
-        with handle:
-            # Not more than were there: a fast publisher must not keep the view from drawing.
-            while len(raw) < self._quality.depth and (
-                    taken := handle.take_message(self._kind, True)) is not None:
-                raw.append(taken[0])
+        # Not more than were there: a fast publisher must not keep the view from drawing.
+        while len(raw) < self._quality.depth and (
+                data := take(self._subscription)) is not None:
+            raw.append(data)
         if not raw:
             return []
         self.received = time.monotonic()

@@ -30,7 +30,6 @@ from nf_isac_ros.core.tracking import PoseSample, Role  # noqa: E402
 
 LATCHED = QoSProfile(depth=500, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
-STATUS_PERIOD = 0.02
 # Beyond the end of a lease: 5 ms are allowed, and a loaded machine may need more [s].
 LATENESS = 0.005 + 0.25
 # [W]
@@ -157,6 +156,19 @@ class World:
         assert status.mute_reason in ('lease-over', 'designer-lost')
         return status
 
+    def lateness(self, off):
+        """
+        Seconds from the end of the lease to the mute that a status was the first to tell.
+
+        The status itself may have had to wait, for a process that was stopped while it held a
+        lock of the middleware's shared memory.
+        """
+        on = next(m for m in reversed(self.status.messages)
+                  if m.state == RadioStatus.STATE_TRANSMITTING
+                  and seconds(m.header.stamp) < seconds(off.header.stamp))
+        muted = off.muted_duration - on.muted_duration
+        return seconds(off.header.stamp) - muted - seconds(off.valid_until)
+
     def check_leases(self):
         """Nothing that was ever told was on the air past its lease, or outside of caps."""
         for status in list(self.status.messages):
@@ -215,7 +227,7 @@ def test_beamformer_killed_and_started_again(world):
     world.signal('beamformer', signal.SIGKILL)
     try:
         off = world.off()
-        assert seconds(off.header.stamp) - seconds(off.valid_until) < LATENESS + STATUS_PERIOD
+        assert world.lateness(off) < LATENESS
         world.muted('designer-lost')
     finally:
         world.start('beamformer')
@@ -228,7 +240,7 @@ def test_beamformer_stopped_and_continued(world):
     world.on_air()
     with world.processes['beamformer'].held():
         off = world.off()
-        assert seconds(off.header.stamp) - seconds(off.valid_until) < LATENESS + STATUS_PERIOD
+        assert world.lateness(off) < LATENESS
         world.muted('designer-lost')
     world.on_air()
 
@@ -304,6 +316,9 @@ def test_pose_that_steps_by_a_metre_is_followed(world):
 
 def test_users_that_coincide_are_labelled(world):
     world.tracker.follow({'t1': T1}, {'u1': U1, 'u2': U1})
+    # Until then the filter may believe that u1 still moves, after its step in the test before:
+    # where the beams are for, the users do not coincide yet.
+    time.sleep(1.0)
     status = world.designs(lambda m: len(m.users) == 2)
     assert status.fallback_reason == 'infeasible-sinr'
     world.on_air()
