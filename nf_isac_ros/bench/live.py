@@ -15,7 +15,6 @@ import time
 import numpy as np
 import psutil
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
@@ -39,6 +38,7 @@ from nf_isac_ros.demo.graph import (
 from nf_isac_ros.demo.monitor import Monitor, message_class
 from nf_isac_ros.demo.runlog import TARGET, TOPICS, USER, DesignRecord, RadioRecord, RunLog
 from nf_isac_ros.demo.supervisor import Supervisor
+from nf_isac_ros.nodes.executor import LeanExecutor
 
 BEAMFORMER = 'beamformer'
 # Designs per second, and the time for one [ms].
@@ -124,7 +124,7 @@ class Listener:
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node('bench_listener', context=self._context,
                                        start_parameter_services=False, enable_rosout=False)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = LeanExecutor(context=self._context)
         self._executor.add_node(self._node)
         quality = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         # Beams stay bytes: a message has thousands of numbers.
@@ -151,9 +151,7 @@ class Listener:
 
     def spin(self, seconds: float) -> None:
         """Take messages for a while."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
+        self._executor.spin_for(seconds)
 
 
 def rows(effort: Effort, recordings: Path | None) -> Iterator[Row]:

@@ -13,7 +13,6 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 import rclpy
 from rclpy.client import Client
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -21,6 +20,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from nf_isac_ros.demo.graph import RADIO
 from nf_isac_ros.demo.runlog import LIVE_TOPICS, TOPICS, RunLog
+from nf_isac_ros.nodes.executor import LeanExecutor
 
 NODE_NAME = 'demo_monitor'
 
@@ -29,6 +29,8 @@ NODE_NAME = 'demo_monitor'
 POLL_PERIOD = 0.2
 POLL_PATIENCE = 2.0
 REQUEST_PATIENCE = 3.0
+# How often a service that is not there yet is looked for [s].
+SERVICE_PERIOD = 0.02
 
 _STEPS = {
     State.PRIMARY_STATE_UNCONFIGURED: (Transition.TRANSITION_CONFIGURE, 'configuring'),
@@ -187,7 +189,7 @@ class Monitor:
                    signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node(NODE_NAME, context=self._context,
                                        start_parameter_services=False, enable_rosout=False)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = LeanExecutor(context=self._context)
         self._executor.add_node(self._node)
         for topic in LIVE_TOPICS:
             self._node.create_subscription(
@@ -218,9 +220,7 @@ class Monitor:
 
     def spin(self, seconds: float) -> None:
         """Take messages for a while."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
+        self._executor.spin_for(seconds)
 
     def publishers(self, topic: str) -> int:
         """Count the publishers of a topic."""
@@ -307,11 +307,10 @@ class Monitor:
     def _call(self, client: Client, request: Any, patience: float) -> Any:
         """Return the response of a service; None if there is none in time."""
         deadline = time.monotonic() + patience
-        answer = client.call_async(request) if client.service_is_ready() else None
-        while (left := deadline - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
-            if answer is None and client.service_is_ready():
-                answer = client.call_async(request)
-            elif answer is not None and answer.done():
-                return answer.result()
-        return None
+        while not client.service_is_ready():
+            if time.monotonic() > deadline:
+                return None
+            self._executor.spin_for(SERVICE_PERIOD)
+        answer = client.call_async(request)
+        self._executor.spin_for(deadline - time.monotonic(), until=answer.done)
+        return answer.result() if answer.done() else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from inspect import iscoroutinefunction
+import math
+import time
 from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
@@ -12,6 +14,9 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.subscription import Subscription
 from rclpy.waitable import NumberOfEntities
 
+from nf_isac_ros.nodes.unlocked import take
+
+# For rcl, which counts in nanoseconds.
 FOREVER = -1
 
 
@@ -27,16 +32,43 @@ class LeanExecutor(SingleThreadedExecutor):
 
     def spin(self) -> None:
         """Execute callbacks until shutdown."""
-        while self._alive:
-            with self._watched() as watched:
-                while self._alive and watched.serve():
-                    pass
-            if self._alive:
+        self.spin_for(math.inf)
+
+    def spin_for(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """
+        Execute callbacks for a while.
+
+        Parameters
+        ----------
+        seconds : float
+            How long at most.
+        until : callable
+            Ends it earlier; asked after each callback.
+
+        """
+        deadline = time.monotonic() + seconds
+
+        def left() -> float:
+            going_on = self._alive and not until()
+            return deadline - time.monotonic() if going_on else 0.0
+
+        while left() > 0:
+            if not self._has_tasks:
+                with self._watched() as watched:
+                    while (patience := left()) > 0 and watched.serve(patience):
+                        pass
+            if left() > 0:
                 self.spin_once(timeout_sec=0)
 
     @property
     def _alive(self) -> bool:
         return self._context.ok() and not self._is_shutdown
+
+    @property
+    def _has_tasks(self) -> bool:
+        """Whether something is to be gone on with, such as what follows on an answer."""
+        with self._tasks_lock:
+            return any(not task.done() for task, *_ in self._tasks)
 
     @contextmanager
     def _watched(self) -> Iterator[_Watched]:
@@ -88,7 +120,7 @@ class _Watched:
                 (self._set.add_client, clients), (self._set.add_service, services),
                 (self._set.add_guard_condition, guards + calls))]
 
-    def serve(self) -> bool:
+    def serve(self, seconds: float) -> bool:
         """Wait, and execute what is ready; False if some of it is for the base class."""
         # The middleware takes out of the set what is not ready.
         self._set.clear_entities()
@@ -97,7 +129,7 @@ class _Watched:
                 add(handle)
         for waitable in self._waitables:
             waitable.add_to_wait_set(self._set)
-        self._set.wait(FOREVER)
+        self._set.wait(FOREVER if math.isinf(seconds) else int(1e9 * seconds))
         timers, messages, guards, *others = (self._set.get_ready_entities(kind) for kind in (
             'timer', 'subscription', 'guard_condition', 'client', 'service'))
         done = not (guards or any(others)
@@ -113,12 +145,12 @@ class _Watched:
         return done
 
 
-def _executed(entity: Any | None, take: Callable[[Any], tuple[Any, ...] | None]) -> bool:
+def _executed(entity: Any | None, found: Callable[[Any], tuple[Any, ...] | None]) -> bool:
     """Execute the callback of what is ready; False if the base class has to."""
     if entity is None or not entity.callback_group.beginning_execution(entity):
         return False
     try:
-        arguments = take(entity)
+        arguments = found(entity)
         if arguments is not None:
             entity.callback(*arguments)
     finally:
@@ -142,5 +174,5 @@ def _called(timer: Any) -> tuple[()] | None:
 
 
 def _taken(subscription: Any) -> tuple[Any] | None:
-    taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-    return None if taken is None else (taken[0],)
+    message = take(subscription)
+    return None if message is None else (message,)

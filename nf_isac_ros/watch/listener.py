@@ -12,7 +12,7 @@ from types import TracebackType
 from rcl_interfaces.srv import GetParameters
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
@@ -21,6 +21,7 @@ from rclpy.task import Future
 from nf_isac_ros.core.exceptions import NfIsacError
 from nf_isac_ros.files.deployment import Deployment, load_deployment
 from nf_isac_ros.nodes.diagnostics import Counts
+from nf_isac_ros.nodes.executor import LeanExecutor
 from nf_isac_ros.nodes.scene_inputs import SceneInputs
 from nf_isac_ros.watch.snapshot import Memory, setup, state
 
@@ -152,7 +153,7 @@ class Listening:
         except BaseException:
             self._context.try_shutdown()
             raise
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = LeanExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name='listener', daemon=True)
 

@@ -29,12 +29,13 @@ try:
     from lifecycle_msgs.srv import ChangeState, GetState
     from rcl_interfaces.srv import SetParametersAtomically
     import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException
     from rclpy.node import Node
     from rclpy.parameter import Parameter
     from rclpy.qos import QoSProfile, ReliabilityPolicy
 
     import nf_isac_msgs.msg  # noqa: F401
+    from nf_isac_ros.nodes.executor import LeanExecutor
     MISSING = ''
 except ImportError as error:
     MISSING = f'no ROS environment: {error}'
@@ -255,7 +256,7 @@ class Probe:
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = Node('probe', context=self.context)
-        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor = LeanExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._clients: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._spin)

@@ -114,6 +114,25 @@ def test_callbacks_of_every_kind_are_executed(spun, probe):
     assert probe.call(Trigger, 'trigger', Trigger.Request()).success
 
 
+def test_what_follows_on_an_answer_is_executed(spun, probe):
+    def answer(request, response):
+        response.success = True
+        return response
+
+    probe.node.create_service(Trigger, 'trigger', answer)
+    client = spun.node.create_client(Trigger, 'trigger')
+    spun.start()
+    assert client.wait_for_service(PATIENCE)
+    followed = []
+    future = client.call_async(Trigger.Request())
+    for number in range(3):
+        future.add_done_callback(lambda future, number=number: followed.append(
+            (number, future.result().success, threading.current_thread())))
+    probe.wait_until(lambda: len(followed) == 3, 'all that follows')
+    assert sorted(number for number, *_ in followed) == [0, 1, 2]
+    assert {(success, thread) for _, success, thread in followed} == {(True, spun.thread)}
+
+
 def test_what_comes_and_goes_while_it_waits(spun, probe):
     heard, called = [], []
     spun.start()
