@@ -20,6 +20,9 @@ from nf_isac_ros.core.solvers.hermitian import to_vector, upper_triangle
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+# Of the largest coefficient of a program: what is smaller is rounding.
+ROUNDING = 1e-14
+
 
 @dataclass(frozen=True)
 class PaperPoint:
@@ -195,6 +198,11 @@ class _Transmission:
             int(stats.num_iters))
 
 
+def _without_rounding(values: Real) -> Real:
+    """Zeros in place of rounding errors: solvers scale the rows of a program, and fail on those."""
+    return np.where(np.abs(values) > ROUNDING * np.abs(values).max(), values, 0.0)
+
+
 def _least_bounds(problem: Problem, channels: Complex, information: InformationMap,
                   rows: Rows | None, name: str, solver: str,
                   options: Mapping[str, Any]) -> PaperPoint:
@@ -206,13 +214,14 @@ def _least_bounds(problem: Problem, channels: Complex, information: InformationM
     # Not cp.diag, which makes a matrix of what has one entry, and no parts that are empty.
     coordinates = cp.hstack([real[np.arange(n), np.arange(n)], *(
         [np.sqrt(2) * real[row, column], np.sqrt(2) * imaginary[row, column]] if n > 1 else [])])
-    coefficients = to_vector(information.coefficients()).reshape(n_parameters ** 2, -1)
-    fisher = cp.reshape(coefficients @ coordinates, (n_parameters, n_parameters), order='C')
     scaling = whitening(
         information.of_covariance(np.eye(n) / n), problem.nuisance_first[0])
-    fisher = scaling @ fisher @ scaling.T
-    fisher = 0.5 * (fisher + fisher.T)
-    selection = scaling @ problem.selection
+    coefficients = np.einsum('ia,abx,jb->ijx', scaling, to_vector(information.coefficients()),
+                             scaling, optimize=True)
+    coefficients = _without_rounding(0.5 * (coefficients + coefficients.transpose(1, 0, 2)))
+    fisher = cp.reshape(coefficients.reshape(n_parameters ** 2, -1) @ coordinates,
+                        (n_parameters, n_parameters), order='C')
+    selection = _without_rounding(scaling @ problem.selection)
     bounds = cp.Variable(problem.selection.shape[1])
     # t in units of the isotropic value keeps the matrix inequalities well scaled.
     unit = float(np.sum(selection ** 2))
