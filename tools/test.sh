@@ -46,8 +46,10 @@ else
     # Four at once. Tests of running nodes mostly wait; those of what nodes consist of, and after
     # these the linters and what only computes, take the time that they leave. Where the kernel
     # shares the processor between sessions (autogroup), niceness counts within one alone.
-    files=(test/nodes/test_{bag_player,bag_recorder,watch}.py test/launch)
-    nodes=(test/nodes test/demo/test_real_graph.py "${files[@]/#/--ignore=}")
+    # Those of the beamformer and of whole graphs are one part, those of the nodes around it another.
+    around=(test/nodes/test_{bag_player,bag_recorder,watch,radio_driver,radio_signal}.py
+            test/nodes/test_{markers,scenario,loop_faults,start_paused}.py test/launch)
+    nodes=(test/nodes test/demo/test_real_graph.py "${around[@]/#/--ignore=}")
     parts=(test/{demo,radio,watch,bench} --ignore=test/demo/test_real_graph.py)
     elsewhere=(--ignore=test/{nodes,launch,demo,radio,watch,bench})
     work="$(mktemp -d)"
@@ -57,8 +59,8 @@ else
 
     # What is in the background is deaf to Ctrl-C unless told otherwise, and so are its children.
     ROS_DOMAIN_ID=$domain env --default-signal=INT \
-        "${pytest[@]}" -o cache_dir="$work/files" "${files[@]}" >"$work/files.log" 2>&1 &
-    files_pid=$!
+        "${pytest[@]}" -o cache_dir="$work/around" "${around[@]}" >"$work/around.log" 2>&1 &
+    around_pid=$!
     env --default-signal=INT nice -n 5 \
         "${pytest[@]}" -o cache_dir="$work/parts" "${parts[@]}" >"$work/parts.log" 2>&1 &
     parts_pid=$!
@@ -71,18 +73,18 @@ else
     computing_pid=$!
     end_all() {
         # Fixtures end what the tests have started.
-        { kill -INT "$files_pid" && wait "$files_pid"; } 2>/dev/null || true
+        { kill -INT "$around_pid" && wait "$around_pid"; } 2>/dev/null || true
         { kill -INT "$parts_pid" && wait "$parts_pid"; } 2>/dev/null || true
         { kill -TERM -- "-$computing_pid"; } 2>/dev/null || true
         rm -rf "$work"
     }
     trap end_all EXIT
 
-    of_nodes=0 of_files=0 of_parts=0 of_numbers=0
+    of_nodes=0 of_around=0 of_parts=0 of_numbers=0
     "${pytest[@]}" -o cache_dir="$work/nodes" "${nodes[@]}" || of_nodes=$?
-    wait "$files_pid" || of_files=$?
-    files_pid=''
-    cat "$work/files.log"
+    wait "$around_pid" || of_around=$?
+    around_pid=''
+    cat "$work/around.log"
     wait "$parts_pid" || of_parts=$?
     parts_pid=''
     cat "$work/parts.log"
@@ -100,9 +102,9 @@ else
         "${pytest[@]}" -o cache_dir="$work/$name" --last-failed "$@"
     }
     once_more nodes "$of_nodes" "${nodes[@]}" && of_nodes=0 || of_nodes=$?
-    once_more files "$of_files" "${files[@]}" && of_files=0 || of_files=$?
+    once_more around "$of_around" "${around[@]}" && of_around=0 || of_around=$?
     once_more parts "$of_parts" "${parts[@]}" && of_parts=0 || of_parts=$?
-    tests=$((of_nodes ? of_nodes : of_files ? of_files : of_parts ? of_parts : of_numbers))
+    tests=$((of_nodes ? of_nodes : of_around ? of_around : of_parts ? of_parts : of_numbers))
 fi
 
 if ((lint)); then

@@ -199,7 +199,7 @@ class _Transmission:
 
 
 def _without_rounding(values: Real) -> Real:
-    """Zeros in place of rounding errors: solvers scale the rows of a program, and fail on those."""
+    """Zeros in place of rounding errors: solvers scale the rows of a program, and fail on them."""
     return np.where(np.abs(values) > ROUNDING * np.abs(values).max(), values, 0.0)
 
 
