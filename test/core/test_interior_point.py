@@ -152,6 +152,32 @@ def test_a_transported_point_is_strictly_feasible(distance):
     check_strictly_feasible(problem, carried[1].covariance, carried[1].parts[1:])
 
 
+def test_a_scene_carried_over_to_itself_is_what_it_was():
+    scene = random_scene(13, 2, 3, side=16, min_sinr_db=3.0)
+    path = minimise_crb(build_problem(scene), 1e-3).path
+    problem = build_problem(scene)
+    _, state = transported(path, problem, compact_form(problem))
+    points = path.history.states.covariance[:path.count]
+    assert np.abs(points - state.covariance).max(axis=(1, 2)).min() < 1e-10
+
+
+@pytest.mark.parametrize('apart', [1e-2, 1e-3, 3e-4])
+def test_targets_side_by_side_are_carried_over_as_well(apart):
+    # A tenth of a wavelength and less: too much alike to be made orthonormal by a Gram matrix.
+    scene = random_scene(13, 2, 2, side=16, min_sinr_db=3.0)
+    first, second = scene.targets
+    scene = replace(scene, targets=(first, replace(
+        second, position=first.position + np.array([apart, 0.0, 0.0]))))
+    path = minimise_crb(build_problem(scene), 1e-2).path
+    problem = build_problem(moved(scene, 1e-5))
+    carried = transported(path, problem, compact_form(problem))
+    if carried is not None:
+        check_strictly_feasible(problem, carried[1].covariance, carried[1].parts[1:])
+    point = minimise_crb(problem, 1e-2, earlier=path)
+    check_strictly_feasible(problem, point.covariance, point.parts)
+    assert certified_gap(problem, point) <= 1e-2 * (1 + 1e-6)
+
+
 def test_bodies_that_moved_by_two_wavelengths_are_no_warm_start():
     scene = random_scene(13, 2, 3, side=16, min_sinr_db=3.0)
     path = minimise_crb(build_problem(scene), 1e-3).path

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled, compiled_step
-from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian
+from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian, triangular_inverse
 from nf_isac_ros.core.solvers.kernels import State
 from nf_isac_ros.core.solvers.starting_kernels import first_weights
 
 Complex = NDArray[np.complex128]
 
+# Square of the least part of a unit column that those before it do not have: below, rounding shows
+# when columns are made orthonormal by their Gram matrix.
+INDEPENDENT = 1e-8
 # Slacks of the SINRs that a carried point has at least, in units of what they were.
 LEAST_SLACK = 0.5
 
@@ -67,6 +70,29 @@ def _aligned(bodies):
 
 
 @compiled_step
+def _orthonormal(frame):
+    """Columns of a square matrix made orthonormal one after the other; False if too dependent."""
+    low = dagger(frame) @ frame
+    independent = cholesky(low) > INDEPENDENT
+    if not independent:
+        return frame, False
+    return frame @ dagger(triangular_inverse(low)), True
+
+
+@compiled_step
+def _turn(before, after):
+    """Unitary map of the old coordinates to the new that about carries body to body."""
+    if before.shape[0] == before.shape[1] and before.shape == after.shape:
+        old, one = _orthonormal(before)
+        new, other = _orthonormal(after)
+        if one and other:
+            # As good as the nearest one, and without a singular value decomposition.
+            return new @ dagger(old)
+    left, _, right = np.linalg.svd(after @ dagger(before), False)
+    return np.ascontiguousarray(left) @ np.ascontiguousarray(right)
+
+
+@compiled_step
 def carried(form, history, count, ratio, level, before, after):
     """
     Carry a strictly feasible point of an earlier path over.
@@ -105,9 +131,7 @@ def carried(form, history, count, ratio, level, before, after):
     # By what factor of size one the phases of the users have turned.
     turned = after.phases[n_columns:] * np.conj(before.phases[n_columns:])
     n_parts, n, _ = state.parts.shape
-    left, _, right = np.linalg.svd(_aligned(after) @ dagger(_aligned(before)), False)
-    # The nearest unitary map of the old coordinates to the new.
-    turn = np.ascontiguousarray(left) @ np.ascontiguousarray(right)
+    turn = _turn(_aligned(before), _aligned(after))
     old = state.covariance.copy()
     slacks = state.slacks.copy()
     if not cholesky(old) > 0.0:
