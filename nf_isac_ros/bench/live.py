@@ -39,6 +39,7 @@ from nf_isac_ros.demo.monitor import Monitor, message_class
 from nf_isac_ros.demo.runlog import TARGET, TOPICS, USER, DesignRecord, RadioRecord, RunLog
 from nf_isac_ros.demo.supervisor import Supervisor
 from nf_isac_ros.nodes.executor import LeanExecutor
+from nf_isac_ros.nodes.spin import spare_the_collector
 
 BEAMFORMER = 'beamformer'
 # Designs per second, and the time for one [ms].
@@ -238,6 +239,8 @@ def _measure(source: Source, rate: float, budget: float, seconds: float,
                     raise NotUpError('the recording does not begin')
             with Listener(log) as listener:
                 _wait_for_designs(listener, log)
+                # A full collection, here, is a fifth of a second in which nothing is heard.
+                spare_the_collector()
                 listener.spin(SETTLING)
                 listener.received.clear()
                 process = psutil.Process(supervisor.pid(BEAMFORMER))
