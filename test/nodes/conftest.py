@@ -35,10 +35,12 @@ try:
     from rclpy.qos import QoSProfile, ReliabilityPolicy
 
     import nf_isac_msgs.msg  # noqa: F401
-    from nf_isac_ros.nodes.executor import LeanExecutor
-    MISSING = ''
 except ImportError as error:
     MISSING = f'no ROS environment: {error}'
+else:
+    # Outside: what the project itself cannot import is an error, not a reason to skip.
+    from nf_isac_ros.nodes.executor import LeanExecutor
+    MISSING = ''
 
 WAIT = 30.0   # a loaded machine may take this long for what takes milliseconds [s]
 # Where transitions lead.
