@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.fisher import jacobi_inverse
 from nf_isac_ros.core.problem import Problem
-from nf_isac_ros.core.small_matrices import cholesky, eigenvalues
+from nf_isac_ros.core.small_matrices import cholesky, smallest_eigenvalue
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -56,8 +56,8 @@ def crb_bound(problem: Problem, weights: Real, multipliers: Real,
     if problem.rows is not None and row_multipliers is not None:
         signed = problem.rows.signs * problem.rows.balanced(row_multipliers)
         cost = cost + (problem.rows.points * signed) @ problem.rows.points.conj().T
-    ceiling = _ceiling(problem, cost, multipliers)
-    return float(np.vdot(problem.selection, weights)) ** 2 / ceiling if ceiling > 0 else 0.0
+    top = _ceiling(problem, cost, multipliers)
+    return float(np.vdot(problem.selection, weights)) ** 2 / top if top > 0 else 0.0
 
 
 def max_min_bound(problem: Problem, points: Complex, shares: Real, multipliers: Real) -> float:
@@ -116,24 +116,36 @@ def power_bound(problem: Problem, multipliers: Real) -> float:
     """
     mu = np.maximum(multipliers, 0.0)
     nothing = np.zeros((problem.dimension, problem.dimension), dtype=complex)
-    return float(mu @ problem.user_noise) / _largest(problem, nothing, mu)
+    return float(mu @ problem.user_noise) / _largest_eigenvalue(
+        nothing, np.ascontiguousarray(problem.user_channels), mu, problem.sinr)
 
 
 def _ceiling(problem: Problem, cost: Complex, multipliers: Real) -> float:
-    """Upper bound on <C, S> over all S that meet the SINRs."""
-    mu = np.maximum(multipliers, 0.0)
-    # Not below zero: the power need not be used.
-    return max(_largest(problem, cost, mu), 0.0) - float(mu @ problem.user_noise)
-
-
-def _largest(problem: Problem, cost: Complex, mu: Real) -> float:
-    """Largest eigenvalue over the users u of C - sum_k mu_k g g^H + (1 + 1/Gamma) mu_u g g^H."""
-    return largest_eigenvalue(np.ascontiguousarray(cost), np.ascontiguousarray(
-        problem.user_channels), mu, problem.sinr)
+    return ceiling(np.ascontiguousarray(cost), np.ascontiguousarray(problem.user_channels),
+                   multipliers, problem.sinr, problem.user_noise)
 
 
 @compiled
-def largest_eigenvalue(cost: Complex, channels: Complex, multipliers: Real, sinr: Real) -> float:
+def ceiling(cost: Complex, channels: Complex, multipliers: Real, sinr: Real,
+            noise: Real) -> float:
+    """
+    Upper bound on <C, S> over all S that meet power and SINRs, as in `crb_bound`.
+
+    Parameters
+    ----------
+    cost : ndarray, shape (d, d)
+        C.
+    channels : ndarray, shape (d, U)
+    multipliers, sinr, noise : ndarray, shape (U,)
+
+    """
+    mu = np.maximum(multipliers, 0.0)
+    # Not below zero: the power need not be used.
+    return max(_largest_eigenvalue(cost, channels, mu, sinr), 0.0) - np.sum(mu * noise)
+
+
+@compiled
+def _largest_eigenvalue(cost: Complex, channels: Complex, multipliers: Real, sinr: Real) -> float:
     """
     Largest eigenvalue of C - sum_k mu_k g_k g_k^H + (1 + 1/Gamma_u) mu_u g_u g_u^H over all u.
 
@@ -154,7 +166,7 @@ def largest_eigenvalue(cost: Complex, channels: Complex, multipliers: Real, sinr
             for j in range(d):
                 base[i, j] -= multipliers[u] * channels[i, u] * np.conj(channels[j, u])
     if n == 0:
-        return eigenvalues(base)[-1]
+        return -smallest_eigenvalue(-base)
     largest = -np.inf
     for u in range(n):
         lifted = base.copy()
@@ -162,10 +174,13 @@ def largest_eigenvalue(cost: Complex, channels: Complex, multipliers: Real, sinr
         for i in range(d):
             for j in range(d):
                 lifted[i, j] += gain * channels[i, u] * np.conj(channels[j, u])
-        # A Cholesky factorisation tells, in a tenth of the time, that it is none of the larger.
-        below = -lifted
-        for i in range(d):
-            below[i, i] += largest
-        if u == 0 or not cholesky(below) > 0.0:
-            largest = max(largest, eigenvalues(lifted)[-1])
+        lowered = -lifted
+        if u:
+            # In a fifth of the time a Cholesky factorisation tells that it is none of the larger.
+            below = lowered.copy()
+            for i in range(d):
+                below[i, i] += largest
+            if cholesky(below) > 0.0:
+                continue
+        largest = max(largest, -smallest_eigenvalue(lowered))
     return largest

@@ -25,8 +25,32 @@ ROUNDING = 1e-17
 REFLECTED = 32
 STEPS = 60
 EPSILON = 1.1e-16
+# The smallest alone: up to this order in less time than LAPACK. After so many steps, of which a
+# handful do as a rule, it is a multiple one, to which steps shrink slowly. None is shorter than
+# this beside the size of the matrix.
+TRIDIAGONAL = 64
+LAGUERRE_STEPS = 25
+SETTLED = 1e-15
+# Products of so many multiplications are made without BLAS.
+PRODUCT = 27
 # Rows are filled up to a multiple of this many numbers, which the processor takes at once.
 LANES = 8
+
+
+@compiled
+def product(left: Complex, right: Complex) -> Complex:
+    """Matrix product, up to order 3 or so in a third of the time of BLAS."""
+    (n, m), p = left.shape, right.shape[1]
+    if n * m * p > PRODUCT:
+        return left @ right
+    out = np.empty((n, p), dtype=np.complex128)
+    for i in range(n):
+        for j in range(p):
+            total = 0.0j
+            for k in range(m):
+                total += left[i, k] * right[k, j]
+            out[i, j] = total
+    return out
 
 
 @compiled
@@ -51,6 +75,21 @@ def hermitian(matrix: Complex | Real) -> Complex:
             out[i, j] = value
             out[j, i] = np.conj(value)
     return out
+
+
+@compiled
+def square(number: complex) -> float:
+    """|a|^2, without the care that abs takes of numbers near the limits of what there is."""
+    return number.real ** 2 + number.imag ** 2
+
+
+@compiled
+def energy(entries: Complex) -> float:
+    """Sum of |a|^2 of all entries."""
+    total = 0.0
+    for entry in entries.flat:
+        total += square(entry)
+    return total
 
 
 @compiled
@@ -88,14 +127,14 @@ def eigh(matrix: Complex) -> tuple[Real, Complex]:
     vectors = np.empty((n, n), dtype=np.complex128)
     if n <= ROTATED:
         values, turned = _by_rotations(matrix)
-        order = np.argsort(values)
+        order = _rising(values)
         for i in range(n):
             vectors[:, i] = turned[:, order[i]]
         return values[order], vectors
     values, beside, mirrors = _tridiagonal(matrix)
     real, imag = _turned_by(mirrors)
     _diagonalise(values, beside, real, imag)
-    order = np.argsort(values)
+    order = _rising(values)
     for i in range(n):
         for j in range(n):
             vectors[j, i] = complex(real[order[i], j], imag[order[i], j])
@@ -103,17 +142,75 @@ def eigh(matrix: Complex) -> tuple[Real, Complex]:
 
 
 @compiled
-def eigenvalues(matrix: Complex) -> Real:
-    """Eigenvalues alone, rising; see `eigh`."""
+def _rising(values: Real) -> Indices:
+    """Places of the values, the smallest first; by insertion, which nothing beats for a few."""
+    order = np.arange(len(values))
+    for i in range(1, len(values)):
+        place, value = i, values[i]
+        while place > 0 and values[order[place - 1]] > value:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = i
+    return order
+
+
+@compiled
+def smallest_eigenvalue(matrix: Complex) -> float:
+    """
+    Smallest eigenvalue alone.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (n, n), n >= 1
+        Hermitian.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If an entry is not finite.
+
+    Notes
+    -----
+    Laguerre's method on the characteristic polynomial of the tridiagonal matrix (Li, Zeng, SIAM J.
+    Sci. Comput. 15, 1994), begun at Gershgorin's bound: all roots are real, so that it rises
+    to the smallest without passing it, and triples the digits each time.
+
+    """
     n = matrix.shape[0]
-    if n > REFLECTED:
-        return np.linalg.eigvalsh(matrix).astype(np.float64)
-    if n <= ROTATED:
-        return np.sort(_by_rotations(matrix)[0])
-    values, beside, _ = _tridiagonal(matrix)
+    if n > TRIDIAGONAL:
+        return np.linalg.eigvalsh(matrix)[0]
+    diagonal, beside, _ = _tridiagonal(matrix)
+    if not np.sum(np.abs(diagonal) + beside) < np.inf:
+        raise np.linalg.LinAlgError('a matrix is not finite')
+    size, root = 0.0, np.inf
+    for i in range(n):
+        radius = beside[i] + (beside[i - 1] if i else 0.0)
+        root = min(root, diagonal[i] - radius)
+        size = max(size, abs(diagonal[i]) + radius)
+    for _ in range(LAGUERRE_STEPS):
+        # Pivots of the matrix minus the root so far; minus their first two derivatives by it.
+        slope = curve = first = second = square = 0.0
+        inverse = 1.0
+        for i in range(n):
+            before = square * inverse
+            curve = before * inverse * (curve + 2.0 * slope * slope * inverse)
+            slope = 1.0 + before * inverse * slope
+            pivot = diagonal[i] - root - before
+            if not pivot > 0.0:
+                # As near as rounding lets it come.
+                return root
+            inverse = 1.0 / pivot
+            ratio = slope * inverse
+            first += ratio
+            second += curve * inverse + ratio * ratio
+            square = beside[i] * beside[i]
+        step = n / (first + np.sqrt(max((n - 1) * (n * second - first * first), 0.0)))
+        root += step
+        if not step > SETTLED * size:
+            return root
     nothing = np.empty((n, 0))
-    _diagonalise(values, beside, nothing, nothing)
-    return np.sort(values)
+    _diagonalise(diagonal, beside, nothing, nothing)
+    return np.min(diagonal)
 
 
 class _Mirrors(NamedTuple):

@@ -12,8 +12,14 @@ from nf_isac_ros.core.solvers.cones import (
     pack_outer,
     unpack,
 )
-from nf_isac_ros.core.solvers.kernels import _complete_frame, fisher_factor
-from nf_isac_ros.core.solvers.starting_kernels import first_weights
+from nf_isac_ros.core.solvers.kernels import (
+    _complete_frame,
+    _lower_products,
+    _products,
+    fisher_factor,
+    turned_by,
+)
+from nf_isac_ros.core.solvers.starting_kernels import adjoints, first_weights
 from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
 
 
@@ -70,9 +76,30 @@ def test_the_fisher_factor_is_that_of_the_fisher_matrix():
                                problem.fisher.transmit @ problem.fisher.patterns, atol=1e-12)
     values = np.random.default_rng(3).uniform(1e-3, 1.0, problem.dimension)
     expected = problem.fisher.of_covariance(np.diag(values))
-    low = fisher_factor(np.ascontiguousarray(problem.fisher.responses), values)
+    low = fisher_factor(adjoints(np.ascontiguousarray(problem.fisher.responses)), values)
     np.testing.assert_allclose(low @ low.T, expected, rtol=1e-9, atol=1e-9)
     assert not np.triu(low, 1).any()
+
+
+def test_responses_are_turned_and_multiplied_like_complex_matrices():
+    rng = np.random.default_rng(5)
+    responses, factor = (rng.normal(size=(*shape, 2)) @ [1.0, 1j]
+                         for shape in ((4, 5, 3), (5, 6)))
+    adjoint = adjoints(responses)
+    np.testing.assert_array_equal(adjoint, responses.conj().swapaxes(1, 2))
+    np.testing.assert_allclose(turned_by(adjoint, factor), adjoint @ factor, atol=1e-13)
+    # Rows: the first two; columns: all.
+    expected = np.hstack([np.vstack([one @ other for one in responses[:2]])
+                          for other in adjoint])
+    np.testing.assert_allclose(_products(adjoint, 2), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize('n_objective', [1, 24, 25, 60])
+def test_products_below_the_diagonal_are_those_of_all_rows(n_objective):
+    rows = np.random.default_rng(n_objective).normal(size=(n_objective + 3, 20))
+    rows[:n_objective, 16:] = 0.0
+    products = _lower_products(rows, np.ascontiguousarray(rows[:n_objective, :16]))
+    np.testing.assert_allclose(np.tril(products), np.tril(rows @ rows.T), atol=1e-12)
 
 
 def test_the_first_weights_are_those_of_the_starting_point():

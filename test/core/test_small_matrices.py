@@ -5,11 +5,11 @@ import pytest
 
 from nf_isac_ros.core.small_matrices import (
     cholesky,
-    eigenvalues,
     eigh,
     lu_factor,
     lu_solve,
     scaled_inverse,
+    smallest_eigenvalue,
     solve_m_matrix,
     triangular_inverse,
 )
@@ -69,7 +69,7 @@ def test_eigenvectors_diagonalise(n, spectrum):
     values, vectors = eigh(matrix)
     size = max(1.0, np.abs(expected).max())
     np.testing.assert_allclose(values, expected, atol=1e-14 * size)
-    np.testing.assert_allclose(eigenvalues(matrix), expected, atol=1e-14 * size)
+    assert smallest_eigenvalue(matrix) == pytest.approx(expected[0], abs=1e-14 * size)
     np.testing.assert_allclose(vectors.conj().T @ vectors, np.eye(n), atol=1e-14)
     np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=2e-14 * size)
 
@@ -81,14 +81,27 @@ def test_matrices_that_are_diagonal_or_come_apart_have_eigenvectors_too(n):
                    np.diag(diagonal) + np.diag(1j * (np.arange(n - 1) % 2), 1)
                    - np.diag(1j * (np.arange(n - 1) % 2), -1)):
         values, vectors = eigh(matrix)
-        np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix), atol=1e-13)
+        expected = np.linalg.eigvalsh(matrix)
+        np.testing.assert_allclose(values, expected, atol=1e-13)
+        assert smallest_eigenvalue(matrix) == pytest.approx(expected[0], abs=1e-13)
         np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-13)
         np.testing.assert_allclose(vectors.conj().T @ vectors, np.eye(n), atol=1e-14)
 
 
+@pytest.mark.parametrize('n', [2, 10, 40, 64, 65])
+def test_the_smallest_eigenvalue_whatever_the_rank(n):
+    rng = np.random.default_rng(n)
+    for rank in (1, n // 2, n - 1, n):
+        root = rng.normal(size=(n, rank, 2)) @ [1.0, 1j]
+        for matrix in (root @ root.conj().T, -root @ root.conj().T):
+            expected = np.linalg.eigvalsh(matrix)
+            assert smallest_eigenvalue(matrix) == pytest.approx(
+                expected[0], abs=1e-14 * n * np.abs(expected).max())
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 @pytest.mark.parametrize('n', [5, 20, 33])
-@pytest.mark.parametrize('function', [eigh, eigenvalues])
+@pytest.mark.parametrize('function', [eigh, smallest_eigenvalue])
 def test_what_is_not_finite_has_no_eigenvalues(n, function, bad):
     for place in ((0, 0), (n - 1, n - 1), (1, 0), (n - 1, 2)):
         matrix = np.eye(n, dtype=complex)

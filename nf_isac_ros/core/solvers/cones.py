@@ -14,9 +14,10 @@ from nf_isac_ros.core.compiled import compiled_step
 from nf_isac_ros.core.small_matrices import (
     cholesky,
     dagger,
-    eigenvalues,
     eigh,
     hermitian,
+    product,
+    smallest_eigenvalue,
     triangular_inverse,
 )
 
@@ -102,10 +103,10 @@ def unpack(vector, n):
 def nesterov_todd(primal, dual):
     """T, T^-1 and l of a pair of positive definite matrices."""
     low = np.linalg.cholesky(primal)
-    values, vectors = eigh(hermitian(dagger(low) @ dual @ low))
+    values, vectors = eigh(hermitian(product(product(dagger(low), dual), low)))
     values = np.sqrt(np.maximum(values, 1e-300))
-    factor = low @ vectors
-    inverse = dagger(vectors) @ triangular_inverse(low)
+    factor = product(low, vectors)
+    inverse = product(dagger(vectors), triangular_inverse(low))
     for i in range(len(values)):
         root = np.sqrt(values[i])
         for j in range(len(values)):
@@ -115,8 +116,8 @@ def nesterov_todd(primal, dual):
 
 
 @compiled_step
-def _extremes(values, step):
-    """Smallest and largest eigenvalue of diag(values)^-1/2 step diag(values)^-1/2."""
+def _lowest(values, step, sign):
+    """Smallest eigenvalue of sign * diag(values)^-1/2 step diag(values)^-1/2."""
     n = len(values)
     if n <= 2:
         first, last = step[0, 0].real / values[0], step[n - 1, n - 1].real / values[n - 1]
@@ -124,15 +125,13 @@ def _extremes(values, step):
         if n == 2:
             size = step[0, 1].real ** 2 + step[0, 1].imag ** 2
             across = np.sqrt(size / (values[0] * values[1]))
-        middle, spread = 0.5 * (first + last), np.sqrt(0.25 * (first - last) ** 2 + across ** 2)
-        return middle - spread, middle + spread
+        return 0.5 * sign * (first + last) - np.sqrt(0.25 * (first - last) ** 2 + across ** 2)
     scaled = np.empty((n, n), dtype=np.complex128)
     roots = 1.0 / np.sqrt(values)
     for i in range(n):
         for j in range(n):
-            scaled[i, j] = step[i, j] * (roots[i] * roots[j])
-    found = eigenvalues(scaled)
-    return found[0], found[-1]
+            scaled[i, j] = step[i, j] * (sign * roots[i] * roots[j])
+    return smallest_eigenvalue(scaled)
 
 
 @compiled_step
@@ -157,7 +156,7 @@ def longest_step(values, step, most):
     """
     if _inside(values, step, 1.0, most):
         return most
-    lowest = _extremes(values, step)[0]
+    lowest = _lowest(values, step, 1.0)
     return most if -lowest * most < 1.0 else -1.0 / lowest
 
 
@@ -168,11 +167,10 @@ def longest_affine_step(values, step, most):
 
     For `most` up to 1.
     """
-    if _inside(values, step, 1.0, most) and _inside(values, step, 1.0 - most, -most):
+    most = longest_step(values, step, most)
+    if _inside(values, step, 1.0 - most, -most):
         return most
-    lowest, highest = _extremes(values, step)
-    if -lowest * most > 1.0:
-        most = -1.0 / lowest
+    highest = -_lowest(values, step, -1.0)
     return most if (1.0 + highest) * most < 1.0 else 1.0 / (1.0 + highest)
 
 
@@ -189,7 +187,7 @@ def longest_slack_step(values, step, most):
 @compiled_step
 def add_turned(out, factor, step, length):
     """Add length * T step T^H, made Hermitian, in place."""
-    turned = factor @ step @ dagger(factor)
+    turned = product(product(factor, step), dagger(factor))
     for i in range(len(out)):
         for j in range(i):
             value = 0.5 * length * (turned[i, j] + np.conj(turned[j, i]))
@@ -225,7 +223,7 @@ def product_after(values, step, dual_step, length):
 def centred(values, step, dual_step, target):
     """Solve sym(diag(l) rho) = target I - l^2 - sym(step dual_step) for rho."""
     n = len(values)
-    cross = step @ dual_step
+    cross = product(step, dual_step)
     out = np.empty((n, n), dtype=np.complex128)
     for i in range(n):
         for j in range(n):
@@ -259,11 +257,11 @@ def outliers(values, step, dual_step, length, target):
     for i in range(n):
         left[i, i] += values[i]
         right[i, i] += values[i]
-    products, vectors = eigh(hermitian(left @ right))
+    products, vectors = eigh(hermitian(product(left, right)))
     changes = np.empty(n)
     for k in range(n):
         changes[k] = _back_to_range(products[k], target)
-    out = (vectors * changes) @ dagger(vectors)
+    out = product(vectors * changes, dagger(vectors))
     for i in range(n):
         for j in range(n):
             out[i, j] *= 2.0 / (values[i] + values[j])
@@ -275,6 +273,6 @@ def outlying_slacks(values, step, dual_step, length, target):
     """Do the same for nonnegative numbers."""
     out = np.empty(len(values))
     for k in range(len(values)):
-        product = (values[k] + length * step[k]) * (values[k] + length * dual_step[k])
-        out[k] = _back_to_range(product, target) / values[k]
+        after = (values[k] + length * step[k]) * (values[k] + length * dual_step[k])
+        out[k] = _back_to_range(after, target) / values[k]
     return out

@@ -18,10 +18,10 @@ from nf_isac_ros.core.beams import SINR_MARGIN
 from nf_isac_ros.core.compiled import compiled_sum, compiled_within
 from nf_isac_ros.core.small_matrices import (
     cholesky,
-    eigenvalues,
     eigh,
     lu_factor,
     lu_solve,
+    smallest_eigenvalue,
     triangular_inverse,
 )
 from nf_isac_ros.core.solvers.zero_forcing_kernels import evaluate, served_beams
@@ -969,7 +969,7 @@ class _Centre(NamedTuple):
 @compiled_sum
 def _off_centre(cost: Complex, channels: Complex, lift: Real) -> _Centre:
     """Point inside everything; its rate is not known yet."""
-    level = 1.5 * eigenvalues(cost)[-1]
+    level = -1.5 * smallest_eigenvalue(-cost)
     mu = np.zeros(channels.shape[1])
     low, _ = _root(cost, channels, lift, level, mu)
     half = triangular_inverse(low) @ channels

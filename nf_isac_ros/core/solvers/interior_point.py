@@ -53,6 +53,8 @@ class InteriorPoint:
         What the certificate needs for the best bound that was found.
     objective : float
         f(S), in the unit of the squared selection.
+    power : float
+        tr S.
     iterations : int
     path : Path
         How the method got here.
@@ -67,6 +69,7 @@ class InteriorPoint:
     multipliers: Real
     row_multipliers: Real
     objective: float
+    power: float
     iterations: int
     path: Path
     warm: bool = False
@@ -187,7 +190,7 @@ def maximise_least(problem: Problem, points: Complex, gap: float, budget: float 
     count = points.shape[1]
     rows = Rows(points, np.ones(count), np.ones((count, 1)))
     form = compact_form(problem)._replace(
-        responses=np.zeros((0, problem.dimension, 1), dtype=complex), selection=np.zeros((0, 0)),
+        adjoints=np.zeros((0, 1, problem.dimension), dtype=complex), selection=np.zeros((0, 0)),
         blocks=np.zeros((1, 3), dtype=np.int64),
         points=np.ascontiguousarray(points), signs=rows.signs, levels=rows.levels,
         aim=np.ones(1))
@@ -251,5 +254,5 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
     found, objective = point(history, best), float(history.values[best])
     return InteriorPoint(
         found.covariance, found.parts[1:], evidence.weights, evidence.multipliers,
-        evidence.row_multipliers, objective, steps,
+        evidence.row_multipliers, objective, 1.0 - float(found.slacks[len(form.noise)]), steps,
         Path(problem, form.scale / objective, history, count)), bool(done) or late

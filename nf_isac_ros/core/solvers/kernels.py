@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nf_isac_ros.core.certificate import largest_eigenvalue
+from nf_isac_ros.core.certificate import ceiling
 from nf_isac_ros.core.compiled import compiled_step, compiled_sum, compiled_within
-from nf_isac_ros.core.small_matrices import cholesky, dagger, eigh, triangular_inverse
+from nf_isac_ros.core.small_matrices import cholesky, dagger, eigh, product, triangular_inverse
 from nf_isac_ros.core.solvers.cones import (
     SQRT2,
     add_turned,
@@ -62,11 +62,11 @@ ROUNDING = -1e-9
 CERTIFY_FROM = 3.0
 # A Fisher matrix whose parameters all keep this much of their information beside the others.
 WELL_CONDITIONED = 1e-6
-# Up to so many rows of responses one product for all entries of the curvature is faster than one
-# for each column of entries, which leaves out what is above the diagonal.
-ONE_PRODUCT = 120
+# Columns of entries of the curvature are made together up to so many rows: one product has less
+# overhead than several, which leave out what is above the diagonal.
+PRODUCT_COLUMNS = 60
 # So many rows of the objective are multiplied at once with those before them and one another.
-PRODUCT_ROWS = 64
+PRODUCT_ROWS = 24
 # A further row that is met, with at least this much of the slack that the method believed in.
 MET = 0.1
 
@@ -79,13 +79,13 @@ class Form(NamedTuple):
 
     Attributes
     ----------
-    responses : ndarray, shape (n, d, m)
-        Q_i with F_ij(S) = Re tr(Q_j^H S Q_i); n = 0: there is no Fisher matrix.
+    adjoints : ndarray, shape (n, m, d)
+        Q_i^H with F_ij(S) = Re tr(Q_j^H S Q_i); n = 0: there is no Fisher matrix.
     selection : ndarray, shape (n, w)
         E.
     blocks : ndarray of int, shape (B + 1, 3)
         Where the diagonal blocks of the Fisher matrix begin and end: parameters, columns of E, and
-        last axis of the responses.
+        second axis of the adjoints.
     channels : ndarray, shape (d, U)
         g.
     dual_channels : ndarray, shape (d, U)
@@ -104,7 +104,7 @@ class Form(NamedTuple):
 
     """
 
-    responses: Complex
+    adjoints: Complex
     selection: Real
     blocks: NDArray[np.int64]
     channels: Complex
@@ -227,10 +227,10 @@ class _Scaling(NamedTuple):
 
 
 class _Objective(NamedTuple):
-    """f at S, T^H Q, L, L^-1 and L^-1 E of the Fisher matrix L L^T."""
+    """f at S, Q^H T, L, L^-1 and L^-1 E of the Fisher matrix L L^T."""
 
     value: float
-    rotated: Complex
+    turned: Complex
     low: Real
     low_inverse: Real
     target: Real
@@ -340,33 +340,44 @@ def _scalings(state):
 
 
 @compiled_step
-def rotated_by(responses, factor):
-    """T^H Q_i for every i, shape (n, d, m)."""
-    n, d, m = responses.shape
-    out = np.empty((n, d, m), dtype=np.complex128)
-    left = dagger(factor)
-    for i in range(n):
-        np.dot(left, responses[i], out[i])
-    return out
+def turned_by(adjoints, factor):
+    """
+    Q_i^H A for every i, shape (n, m, c), from the adjoints and A of shape (d, c).
+
+    One real product, in which every entry a + ib of A is a block (a, b), (-b, a): in half of the
+    time of a complex one.
+    """
+    n, m, d = adjoints.shape
+    c = factor.shape[1]
+    real = np.empty((2 * d, 2 * c))
+    for i in range(d):
+        for j in range(c):
+            value = factor[i, j]
+            real[2 * i, 2 * j] = value.real
+            real[2 * i, 2 * j + 1] = value.imag
+            real[2 * i + 1, 2 * j] = -value.imag
+            real[2 * i + 1, 2 * j + 1] = value.real
+    out = adjoints.reshape(n * m, d).view(np.float64) @ real
+    return out.view(np.complex128).reshape(n, m, c)
 
 
 @compiled_step
-def fisher_factor(rotated, values):
+def fisher_factor(turned, values):
     """
-    Lower triangular L with L L^T the Fisher matrix of S = T diag(l) T^H, from T^H Q.
+    Lower triangular L with L L^T the Fisher matrix of S = T diag(l) T^H, from Q^H T.
 
     The matrix is the Gram matrix of vectors. Where an optimum all but hides a target, their QR
     keeps the digits that forming it would lose.
     """
-    n, d, m = rotated.shape
-    vectors = np.empty((n, 2 * d * m))
+    n, m, d = turned.shape
+    vectors = np.empty((n, 2 * m * d))
+    roots = np.sqrt(values)
     for a in range(n):
         k = 0
-        for i in range(d):
-            root = np.sqrt(values[i])
-            for j in range(m):
-                vectors[a, k] = root * rotated[a, i, j].real
-                vectors[a, k + 1] = root * rotated[a, i, j].imag
+        for j in range(m):
+            for i in range(d):
+                vectors[a, k] = roots[i] * turned[a, j, i].real
+                vectors[a, k + 1] = roots[i] * turned[a, j, i].imag
                 k += 2
     low = vectors @ vectors.T
     scale = np.empty(n)
@@ -393,18 +404,18 @@ def _mixed(weights, matrices):
 
 @compiled_step
 def _objective(form, scaling):
-    rotated = rotated_by(form.responses, scaling.factor)
-    n = len(rotated)
+    turned = turned_by(form.adjoints, scaling.factor)
+    n = len(turned)
     low = np.zeros((n, n))
     low_inverse = np.zeros((n, n))
     for b in range(len(form.blocks) - 1):
         first, end = form.blocks[b, 0], form.blocks[b + 1, 0]
         block = fisher_factor(
-            rotated[first:end, :, form.blocks[b, 2]:form.blocks[b + 1, 2]], scaling.values)
+            turned[first:end, form.blocks[b, 2]:form.blocks[b + 1, 2]], scaling.values)
         low[first:end, first:end] = block
         low_inverse[first:end, first:end] = triangular_inverse(block)
     target = low_inverse @ form.selection
-    return _Objective(np.sum(target * target), rotated, low, low_inverse, target)
+    return _Objective(np.sum(target * target), turned, low, low_inverse, target)
 
 
 @compiled_step
@@ -474,6 +485,43 @@ def _complete_frame(matrix):
 
 
 @compiled_step
+def _products(block, count):
+    """
+    B_k^H B_a of the first few matrices with all of them.
+
+    Parameters
+    ----------
+    block : ndarray, shape (n, m, d)
+    count : int
+        k < count.
+
+    Returns
+    -------
+    ndarray, shape (count d, n d)
+        Rows: k and the rows of the product; columns: a and its columns.
+
+    Notes
+    -----
+    One real product, of Re B_k over Im B_k with B_a over -i B_a: in half of the time of a complex
+    one.
+
+    """
+    n, m, d = block.shape
+    left = np.empty((2 * m, count * d))
+    right = np.empty((2 * m, n * d), dtype=np.complex128)
+    for a in range(n):
+        for c in range(m):
+            for i in range(d):
+                value = block[a, c, i]
+                right[c, a * d + i] = value
+                right[m + c, a * d + i] = complex(value.imag, -value.real)
+                if a < count:
+                    left[c, a * d + i] = value.real
+                    left[m + c, a * d + i] = value.imag
+    return (left.T @ right.view(np.float64)).view(np.complex128)
+
+
+@compiled_step
 def _objective_rows(form, objective, weights, rows):
     """
     Rows whose squares sum to the curvature of -f_0 / f, and the vector of T^H (its gradient) T.
@@ -481,7 +529,7 @@ def _objective_rows(form, objective, weights, rows):
     V is a variable of its own, that the gradient is linear in: with V = F^-1 E / f in its place,
     Newton's method follows poles of f, and long steps lead nowhere.
     """
-    n, d, m = objective.rotated.shape
+    n, _, d = objective.turned.shape
     scaled = objective.low.T @ weights
     basis = np.zeros((n, n))
     own, target = np.zeros_like(weights), np.zeros_like(weights)
@@ -498,7 +546,7 @@ def _objective_rows(form, objective, weights, rows):
         order, values = _complete_frame(here)
         block_basis = order @ np.ascontiguousarray(objective.low_inverse[first:end, first:end])
         block = _mixed(block_basis, np.ascontiguousarray(
-            objective.rotated[first:end, :, column:column_end]))
+            objective.turned[first:end, column:column_end]))
         block_own = order @ here
         block_target = order @ np.ascontiguousarray(
             objective.target[first:end, wanted:wanted_end])
@@ -506,20 +554,19 @@ def _objective_rows(form, objective, weights, rows):
         ideal = linear / objective.value
         gradient = ideal + ideal.T - block_own @ block_own.T
 
-        stacked = block.reshape(count * d, column_end - column)
-        together = n_wanted if len(stacked) <= ONE_PRODUCT else 1
-        products = stacked[:0] @ dagger(stacked[:0])
+        together = max(1, PRODUCT_COLUMNS // d)
+        products = np.empty((0, 0), dtype=np.complex128)
         for k in range(n_wanted):
-            # Entries (a, k), a >= k; more than is needed where they are made all at once.
-            left = k % together * d
+            # Entries (a, k), a >= k; more than is needed where they are made together.
+            left = k % together
             if left == 0:
-                products = stacked[k * d:] @ dagger(stacked[k * d:(k + together) * d])
+                products = _products(block[k:], min(together, n_wanted - k))
             for a in range(k, count):
                 squares = max(values[k], 1e-300) + (values[a] if k < a < n_wanted else 0.0)
                 root = np.sqrt(squares)
                 scale[at] = curvature * root
-                top = (a - k + k % together) * d
-                pack(products[top:top + d, left:left + d], scale[at], rows[at])
+                right = (a - k + left) * d
+                pack(products[left * d:(left + 1) * d, right:right + d], scale[at], rows[at])
                 share[at] = (linear[k, a] + (linear[a, k] if a > k else 0.0)) / root
                 pull[at] = -form.scale * (2.0 if a > k else 1.0) * gradient[k, a] / scale[at]
                 at += 1
@@ -584,7 +631,7 @@ def _user_rows(form, state, scaling, rows):
     inward = dagger(seen @ dagger(scaling.part_inverses[0]))
     _part_rows(inward, 1.0, rows, 0)
     for u in range(n):
-        relative = scaling.part_inverses[0] @ scaling.part_factors[u + 1]
+        relative = product(scaling.part_inverses[0], scaling.part_factors[u + 1])
         _part_rows(relative, -1.0, rows, size + u * part)
     left = dagger(seen)
     for u in range(n):
@@ -902,24 +949,6 @@ def complementarity(form, state):
 
 
 @compiled_step
-def ceiling(form, cost, multipliers):
-    """
-    Largest <C, S> that power and SINRs allow, from weak duality; see `certificate.crb_bound`.
-
-    Parameters
-    ----------
-    form : Form
-    cost : ndarray, shape (d, d)
-        C.
-    multipliers : ndarray, shape (U,)
-        mu >= 0.
-
-    """
-    return largest_eigenvalue(cost, form.channels, multipliers, form.sinr) - np.sum(
-        multipliers * form.noise)
-
-
-@compiled_step
 def _balance(form, multipliers):
     """Scale the multipliers of the further rows so that sum_k multiplier_k level_k = aim."""
     for t in range(len(form.aim)):
@@ -943,14 +972,11 @@ def _improve_bound(form, state, evidence):
     further = np.maximum(state.slacks_dual[n_users + 1:], 0.0) / form.scale
     _balance(form, further)
     cost = (form.points * (form.signs * further)) @ dagger(form.points)
-    if len(form.responses):
-        parts = _mixed(np.ascontiguousarray(state.weights.T), form.responses)
-        w, _, m = parts.shape
-        flat = np.empty((d, w * m), dtype=np.complex128)
-        for k in range(w):
-            flat[:, k * m:(k + 1) * m] = parts[k]
-        cost += flat @ dagger(flat)
-    top = ceiling(form, cost, multipliers)
+    if len(form.adjoints):
+        parts = _mixed(np.ascontiguousarray(state.weights.T), form.adjoints)
+        stacked = parts.reshape(parts.shape[0] * parts.shape[1], d)
+        cost += dagger(stacked) @ stacked
+    top = ceiling(cost, form.channels, multipliers, form.sinr, form.noise)
     if top > 0 and 1.0 / top > evidence.bound[0]:
         evidence.weights[:] = state.weights
         evidence.multipliers[:] = multipliers

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from nf_isac_ros.core.compiled import compiled_step
-from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian, triangular_inverse
+from nf_isac_ros.core.small_matrices import (
+    cholesky,
+    dagger,
+    energy,
+    hermitian,
+    square,
+    triangular_inverse,
+)
 from nf_isac_ros.core.solvers.cones import hermitian_inverse
-from nf_isac_ros.core.solvers.kernels import State, degree, fisher_factor, rotated_by
+from nf_isac_ros.core.solvers.kernels import State, degree, fisher_factor, turned_by
 
 # Shares of the users' least slack, and of the power that is left, that are
 # spread; how much of the sensing power is spread evenly, and the steps that split the rest.
@@ -30,6 +37,18 @@ def channel_rank(channels):
 
 
 @compiled_step
+def adjoints(responses):
+    """Conjugate transpose of every response, shape (n, m, d)."""
+    n, d, m = responses.shape
+    out = np.empty((n, m, d), dtype=np.complex128)
+    for k in range(n):
+        for i in range(d):
+            for j in range(m):
+                out[k, j, i] = np.conj(responses[k, i, j])
+    return out
+
+
+@compiled_step
 def dual_channels(channels):
     """Pseudo-inverse of independent channels, conjugate transposed, shape (d, U)."""
     n = channels.shape[1]
@@ -48,14 +67,14 @@ def first_weights(form, covariance):
         return np.zeros_like(form.selection), np.inf
     for i in range(d):
         factor[i, i + 1:] = 0.0
-    rotated = rotated_by(form.responses, factor)
+    turned = turned_by(form.adjoints, factor)
     weights = np.zeros_like(form.selection)
     value = 0.0
     for b in range(len(form.blocks) - 1):
         first, end = form.blocks[b, 0], form.blocks[b + 1, 0]
         wanted, wanted_end = form.blocks[b, 1], form.blocks[b + 1, 1]
         low = fisher_factor(
-            rotated[first:end, :, form.blocks[b, 2]:form.blocks[b + 1, 2]], np.ones(d))
+            turned[first:end, form.blocks[b, 2]:form.blocks[b + 1, 2]], np.ones(d))
         inverse = triangular_inverse(low)
         target = inverse @ np.ascontiguousarray(form.selection[first:end, wanted:wanted_end])
         weights[first:end, wanted:wanted_end] = inverse.T @ target
@@ -94,19 +113,17 @@ def _split_powers(form, base, directions, even, power, steps):
     The multiplicative rule p_i <- p_i sqrt(c_i), monotone by Yu, Ann. Statist. 38, 2010.
 
     """
-    n, _, m = form.responses.shape
+    n = len(form.adjoints)
     count, spread = directions.shape[1], even.shape[1]
     columns = np.hstack((directions, even, base))
     # What each direction tells; all even ones together, and all of what else is sent.
-    seen = np.empty((n, columns.shape[1] * m), dtype=np.complex128)
-    left = dagger(columns)
-    for i in range(n):
-        seen[i] = (left @ form.responses[i]).ravel()
+    seen = turned_by(form.adjoints, columns)
     informed = np.empty((count + 2, n * n))
     for c in range(count + 2):
         first = c if c <= count else count + spread
         end = first + 1 if c < count else (count + spread if c == count else columns.shape[1])
-        own = np.ascontiguousarray(seen[:, first * m:end * m]).view(np.float64)
+        part = np.ascontiguousarray(seen[:, :, first:end])
+        own = part.reshape(n, part.shape[1] * (end - first)).view(np.float64)
         informed[c] = (own @ own.T).ravel()
     informed[count] /= spread
     shares = np.full(count + 1, 1.0 / (count + 1))
@@ -134,7 +151,7 @@ def _sensing(form, factor, columns, rank, power, informed):
     for c in range(count):
         size = 0.0
         for i in range(rank, d):
-            size += np.abs(columns[i, c]) ** 2
+            size += square(columns[i, c])
         if size > 0.0:
             for i in range(rank, d):
                 directions[i, kept] = columns[i, c] / np.sqrt(size)
@@ -188,11 +205,11 @@ def first_state(form, beams, columns, informed, gap):
     if n:
         seen = dagger(form.channels)
         received = seen @ beams
-        left_over = SENSING_SHARE * (1.0 - np.sum(np.abs(beams) ** 2)) / d
+        left_over = SENSING_SHARE * (1.0 - energy(beams)) / d
         least = np.inf
         for u in range(n):
-            total = np.sum(np.abs(received[u]) ** 2) + form.noise[u]
-            least = min(least, np.abs(received[u, u]) ** 2 - form.share[u] * total)
+            total = energy(received[u]) + form.noise[u]
+            least = min(least, square(received[u, u]) - form.share[u] * total)
         # A little of everything in the users' space, so that no X_k is singular.
         spread = min(SPREAD_SHARE * least, left_over)
         if spread <= 0.0:

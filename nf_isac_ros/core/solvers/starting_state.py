@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ from nf_isac_ros.core.information import BlockMap
 from nf_isac_ros.core.problem import Problem, Rows
 from nf_isac_ros.core.solvers.kernels import Form, State
 from nf_isac_ros.core.solvers.starting_kernels import (
+    adjoints,
     channel_rank,
     dual_channels,
     first_state,
@@ -34,12 +37,9 @@ FIRST_LEVEL = 0.5
 def compact_form(problem: Problem) -> Form:
     """Arrays of a problem in the form that the kernels take; the scale is still open."""
     channels = np.ascontiguousarray(problem.user_channels)
-    rows = problem.rows
-    if rows is None:
-        rows = Rows(np.zeros((problem.dimension, 0), dtype=complex), np.zeros(0),
-                    np.zeros((0, 0)))
+    rows = _no_rows(problem.dimension) if problem.rows is None else problem.rows
     return Form(
-        responses=np.ascontiguousarray(problem.fisher.responses),
+        adjoints=adjoints(np.ascontiguousarray(problem.fisher.responses)),
         selection=np.ascontiguousarray(problem.selection), blocks=_blocks(problem),
         channels=channels,
         dual_channels=(
@@ -48,6 +48,11 @@ def compact_form(problem: Problem) -> Form:
         noise=problem.user_noise, sinr=problem.sinr, share=problem.sinr / (1 + problem.sinr),
         points=np.ascontiguousarray(rows.points), signs=np.ascontiguousarray(rows.signs),
         levels=np.ascontiguousarray(rows.levels), aim=np.zeros(rows.levels.shape[1]), scale=1.0)
+
+
+@cache
+def _no_rows(dimension: int) -> Rows:
+    return Rows(np.zeros((dimension, 0), dtype=complex), np.zeros(0), np.zeros((0, 0)))
 
 
 def _blocks(problem: Problem) -> NDArray[np.int64]:
@@ -84,7 +89,7 @@ def starting_state(problem: Problem, form: Form) -> tuple[Form, State]:
     """
     if channel_rank(form.channels) < form.channels.shape[1]:
         raise SolverError('users with the same channel: the X_u have no interior')
-    informed = len(form.responses) > 0
+    informed = len(form.adjoints) > 0
     state, value = first_state(form, _user_beams(problem), np.ascontiguousarray(
         problem.fisher.transmit if informed else form.points), informed, INITIAL_GAP)
     if not state.slacks.min() > 0:

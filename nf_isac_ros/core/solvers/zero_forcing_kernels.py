@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.beams import NEGLIGIBLE_POWER
+from nf_isac_ros.core.certificate import ceiling
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.fisher import SINGULAR_PIVOT
-from nf_isac_ros.core.small_matrices import eigenvalues, eigh, scaled_root
+from nf_isac_ros.core.small_matrices import eigh, energy, scaled_root, square
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -369,7 +370,7 @@ def served_beams(channels: Complex, sinr: Real, noise: Real) -> tuple[Complex, R
     inverse = np.linalg.inv(np.conj(channels[:n_users].T))
     least = np.empty(n_users)
     for u in range(n_users):
-        size = np.sqrt(np.sum(np.abs(inverse[:, u]) ** 2))
+        size = np.sqrt(energy(inverse[:, u]))
         served[:n_users, u] = inverse[:, u] / size
         least[u] = sinr[u] * noise[u] * size ** 2
     return served, least
@@ -400,9 +401,9 @@ def moving_frame(transmit: Complex, channels: Complex, steering: Complex,
         else:
             frame[:, i] = channels[:, i - n_seen]
             phase = responses[i - n_seen]
-        size = np.sqrt(np.sum(np.abs(frame[:, i]) ** 2))
-        if size > 0.0 and abs(phase) > 0.0:
-            frame[:, i] *= abs(phase) / (size * phase)
+        size, length = np.sqrt(energy(frame[:, i])), np.sqrt(square(phase))
+        if size > 0.0 and length > 0.0:
+            frame[:, i] *= length / (size * phase)
     return frame
 
 
@@ -445,15 +446,16 @@ def carried_beams(task: Task, carry: Complex, communication: Complex, sensing: C
     for u in range(n_users):
         gain = np.sum(np.conj(task.channels[:, u]) * task.served[:, u])
         wanted = np.sum(np.conj(task.channels[:, u]) * beams[:, u])
-        phase = wanted / abs(wanted) if abs(wanted) > 0.0 else 1.0 + 0.0j
+        length = np.sqrt(square(wanted))
+        phase = wanted / length if length > 0.0 else 1.0 + 0.0j
         needed = task.sinr[u] * task.noise[u] * (1.0 + MARGIN)
         out[:, u] = task.served[:, u] * (np.sqrt(max(received[u], needed)) / gain * phase)
-        tilted += np.sum(np.abs(beams[n_users:, u]) ** 2)
-    used = np.sum(np.abs(out) ** 2)
+        tilted += energy(beams[n_users:, u])
+    used = energy(out)
     if used >= 1.0:
         for u in range(n_users):
             out[:, u] = task.served[:, u] * np.sqrt(task.least[u] * (1.0 + MARGIN))
-        used = np.sum(np.abs(out) ** 2)
+        used = energy(out)
     covariance = left @ np.conj(left.T)
     share = max(1.0 - used, 0.0) / max(tilted + np.trace(covariance).real, 1e-300)
     out[n_users:] += np.sqrt(share) * beams[n_users:]
@@ -475,12 +477,12 @@ def _tilted(values: Real, coupling: Complex, own: float) -> Complex:
     Its first entry is real and not negative.
     """
     low = max(np.max(values), own) if len(values) else own
-    high = low + np.sqrt(np.sum(np.abs(coupling) ** 2))
+    high = low + np.sqrt(energy(coupling))
     for _ in range(60):
         middle = 0.5 * (low + high)
         total = middle - own
         for i in range(len(values)):
-            total -= abs(coupling[i]) ** 2 / max(middle - values[i], 1e-300)
+            total -= square(coupling[i]) / max(middle - values[i], 1e-300)
         if total > 0.0:
             high = middle
         else:
@@ -489,7 +491,7 @@ def _tilted(values: Real, coupling: Complex, own: float) -> Complex:
     out[0] = 1.0
     for i in range(len(values)):
         out[i + 1] = coupling[i] / max(high - values[i], 1e-300)
-    return out / np.sqrt(np.sum(np.abs(out) ** 2))
+    return out / np.sqrt(energy(out))
 
 
 @compiled
@@ -511,7 +513,7 @@ def build_model(task: Task, beams: Beams) -> Model:
     powers, gains = np.zeros(n), np.zeros(n)
     directions[:, :n_users] = task.served
     for u in range(n_users):
-        size = np.sqrt(np.sum(np.abs(beams.communication[:, u]) ** 2))
+        size = np.sqrt(energy(beams.communication[:, u]))
         directions[:, n_users + u] = beams.communication[:, u] / size
         powers[n_users + u] = size ** 2
     start = 3 * n_users
@@ -537,8 +539,8 @@ def build_model(task: Task, beams: Beams) -> Model:
         present = np.ascontiguousarray(directions[:, n_users + u])
         # What it is worth that the user hears the beam: the present one must not be changed for
         # first-order reasons.
-        heard = (abs(np.sum(np.conj(task.channels[:, u]) * present))
-                 / abs(np.sum(np.conj(task.channels[:, u]) * served))) ** 2
+        heard = (square(np.sum(np.conj(task.channels[:, u]) * present))
+                 / square(np.sum(np.conj(task.channels[:, u]) * served)))
         use = np.sum(np.conj(present) * (cost @ present)).real
         worth = max(price - use, 0.0) / max(heard, 1e-12)
         mixture = _tilted(uses, np.conj(vectors.T) @ np.ascontiguousarray(wanted[n_users:]),
@@ -548,8 +550,8 @@ def build_model(task: Task, beams: Beams) -> Model:
         directions[n_users:, column] += vectors @ np.ascontiguousarray(mixture[1:])
         for k in range(3):
             own = k * n_users + u
-            gains[own] = (abs(np.sum(np.conj(task.channels[:, u]) * directions[:, own]))
-                          / abs(np.sum(np.conj(task.channels[:, u]) * served))) ** 2
+            gains[own] = (square(np.sum(np.conj(task.channels[:, u]) * directions[:, own]))
+                          / square(np.sum(np.conj(task.channels[:, u]) * served)))
     _fishers(task, directions, 2 * n_users, start, fishers)
     _fishers(task, directions, first_fresh, n, fishers)
     gradient, hessian = np.zeros(n), np.zeros((n, n))
@@ -629,7 +631,7 @@ def _recombine(task: Task, model: Model, powers: Real) -> Beams:
             power = powers[k * n_users + u]
             heard = np.sum(np.conj(column) * g)
             communication[:, u] += power * heard * column
-            total += power * abs(heard) ** 2
+            total += power * square(heard)
             free = column[n_users:]
             sensing += power * np.outer(free, np.conj(free))
         communication[:, u] /= np.sqrt(total)
@@ -657,7 +659,7 @@ def conclude(task: Task, model: Model, proposed: Real) -> Conclusion:
     """
     powers, value = _step(task, model, proposed)
     beams = _recombine(task, model, powers)
-    total = np.sum(np.abs(beams.communication) ** 2) + np.trace(beams.sensing).real
+    total = energy(beams.communication) + np.trace(beams.sensing).real
     beams = Beams(beams.communication / np.sqrt(total), beams.sensing / total)
     heard = np.abs(np.conj(task.channels.T) @ beams.communication) ** 2
     slack = np.inf
@@ -732,9 +734,9 @@ def first_prices(task: Task, beams: Beams) -> Real:
     price /= max(np.trace(beams.sensing).real, 1e-300)
     for u in range(n_users):
         beam = np.ascontiguousarray(beams.communication[:, u])
-        heard = abs(np.sum(np.conj(task.channels[:, u]) * beam)) ** 2
+        heard = square(np.sum(np.conj(task.channels[:, u]) * beam))
         use = np.sum(np.conj(beam) * (cost @ beam)).real
-        worth = price * np.sum(np.abs(beam) ** 2) - use
+        worth = price * energy(beam) - use
         out[u] = max(worth, 0.0) / (heard * point.value)
     return out
 
@@ -780,21 +782,23 @@ def tighten(task: Task, covariance: Complex, prices: Real, steps: int, share: fl
         # In units in which f is one.
         cost = _cost(task, point.weights) / point.value
         mu = prices * task.sinr
-        base = cost - (g * mu) @ np.conj(g.T)
-        for u in range(blocks):
-            lifted = base
-            if n:
-                own = np.ascontiguousarray(g[:, u])
-                lifted = base + (mu[u] + prices[u]) * np.outer(own, np.conj(own))
-            if iteration == steps:
-                values[u] = eigenvalues(lifted)
-            else:
+        last = iteration == steps
+        if last:
+            top = ceiling(cost, g, mu, task.sinr, task.noise)
+        else:
+            base = cost - (g * mu) @ np.conj(g.T)
+            for u in range(blocks):
+                lifted = base
+                if n:
+                    own = np.ascontiguousarray(g[:, u])
+                    lifted = base + (mu[u] + prices[u]) * np.outer(own, np.conj(own))
                 values[u], vectors[u] = eigh(lifted)
-        largest = np.max(values)
-        bound = point.value / (largest - np.sum(mu * task.noise))
+            largest = np.max(values)
+            top = largest - np.sum(mu * task.noise)
+        bound = point.value / top
         if bound > best.bound:
             best = Evidence(bound, point.weights, mu * point.value, covariance, prices)
-        if iteration == steps:
+        if last:
             break
         masses = np.exp((values - largest) / (width * largest))
         masses /= np.sum(masses)
@@ -821,7 +825,7 @@ def _next_prices(task: Task, values: Real, vectors: Complex, masses: Real, width
             factors[k] = 1.0 if k == u else -task.sinr[k]
         for i in range(d):
             for k in range(n):
-                gradient[k] += masses[u, i] * factors[k] * abs(sides[i, k]) ** 2
+                gradient[k] += masses[u, i] * factors[k] * square(sides[i, k])
             for j in range(i + 1):
                 apart = values[u, i] - values[u, j]
                 slope = ((masses[u, i] - masses[u, j]) / apart if apart > 1e-6 * width
