@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled
-from nf_isac_ros.core.small_matrices import cholesky, dagger, eigh, hermitian
+from nf_isac_ros.core.small_matrices import cholesky, dagger, eigh, energy, hermitian, square
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -25,7 +25,7 @@ def received_sinr(received: Complex, noise: Real) -> Real:
         # rounding.
         others = noise[u]
         for b in range(received.shape[1]):
-            power = received[u, b].real ** 2 + received[u, b].imag ** 2
+            power = square(received[u, b])
             if b == u:
                 wanted = power
             else:
@@ -94,7 +94,7 @@ def recover(covariance: Complex, channels: Complex, parts: Complex, negligible: 
     else:
         rows = shares(covariance, channels, parts)
     beams, sensing = split(covariance, channels, rows, negligible)
-    scale = 1.0 / np.sqrt(_power(beams) + _power(sensing))
+    scale = 1.0 / np.sqrt(energy(beams) + energy(sensing))
     beams *= scale
     sensing *= scale
     spare = np.inf
@@ -104,11 +104,9 @@ def recover(covariance: Complex, channels: Complex, parts: Complex, negligible: 
 
 
 @compiled
-def _power(beams: Complex) -> float:
-    total = 0.0
-    for entry in beams.flat:
-        total += entry.real ** 2 + entry.imag ** 2
-    return total
+def covariance(communication: Complex, sensing: Complex) -> Complex:
+    """Covariance of all beams, shape (d, d)."""
+    return communication @ dagger(communication) + sensing @ dagger(sensing)
 
 
 @compiled
@@ -123,36 +121,37 @@ def slack(channels: Complex, communication: Complex, sensing: Complex, sinr: Rea
         rest = 0.0
         for k in range(n):
             if k != u:
-                rest += wanted[u, k].real ** 2 + wanted[u, k].imag ** 2
+                rest += square(wanted[u, k])
         for k in range(other.shape[1]):
-            rest += other[u, k].real ** 2 + other[u, k].imag ** 2
-        own = wanted[u, u].real ** 2 + wanted[u, u].imag ** 2
+            rest += square(other[u, k])
+        own = square(wanted[u, u])
         out[u] = (own / sinr[u] - rest) / noise[u] - 1.0
     return out
 
 
 @compiled
 def without_weak(communication: Complex, sensing: Complex,
-                 weak: float) -> tuple[Complex, Complex]:
-    """Beams that use the whole budget, without the sensing beams of no more than some power."""
+                 weak: float) -> tuple[Complex, Complex, Complex]:
+    """Whole budget for all but sensing beams of no more than some power; and the covariance."""
     d, n = sensing.shape
-    total = np.sum(communication.real ** 2 + communication.imag ** 2)
+    total = energy(communication)
     kept = np.empty(n, dtype=np.int64)
     count = 0
     for k in range(n):
         power = 0.0
         for i in range(d):
-            power += sensing[i, k].real ** 2 + sensing[i, k].imag ** 2
+            power += square(sensing[i, k])
         if power > weak:
             kept[count] = k
             count += 1
             total += power
     if not total > 0.0:
         # Nothing would be left.
-        return communication, sensing
+        return communication, sensing, covariance(communication, sensing)
     scale = 1.0 / np.sqrt(total)
     stronger = np.empty((d, count), dtype=np.complex128)
     for i in range(d):
         for k in range(count):
             stronger[i, k] = scale * sensing[i, kept[k]]
-    return scale * communication, stronger
+    scaled = scale * communication
+    return scaled, stronger, covariance(scaled, stronger)

@@ -99,8 +99,7 @@ class ReducedBeams:
     @property
     def covariance(self) -> Complex:
         """Covariance S of the signal, shape (d, d)."""
-        return (self.communication @ self.communication.conj().T
-                + self.sensing @ self.sensing.conj().T)
+        return beam_kernels.covariance(_dense(self.communication), _dense(self.sensing))
 
     @property
     def power(self) -> float:
@@ -251,13 +250,13 @@ def trimmed(problem: Problem, beams: ReducedBeams,
     """
     most = problem.objective(beams.covariance) if limit is None else limit
     for weak in WEAK_POWERS if problem.rows is None else ():
-        fewer = ReducedBeams(*beam_kernels.without_weak(
-            _dense(beams.communication), _dense(beams.sensing), weak))
-        if fewer.sensing.shape == beams.sensing.shape:
+        communication, sensing, covariance = beam_kernels.without_weak(
+            _dense(beams.communication), _dense(beams.sensing), weak)
+        if sensing.shape == beams.sensing.shape:
             break
-        reached = problem.objective(fewer.covariance)
+        reached = problem.objective(covariance)
         if reached <= most:
-            return fewer, reached
+            return ReducedBeams(communication, sensing), reached
     return beams, most if limit is None else problem.objective(beams.covariance)
 
 

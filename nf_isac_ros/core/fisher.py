@@ -12,7 +12,7 @@ from scipy.linalg import solve_triangular
 from nf_isac_ros.core.compiled import compiled
 from nf_isac_ros.core.information import InformationMap
 from nf_isac_ros.core.scene import SensingNoise
-from nf_isac_ros.core.small_matrices import scaled_inverse
+from nf_isac_ros.core.small_matrices import dagger, eigh, scaled_inverse
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -167,6 +167,18 @@ class FisherMap(InformationMap):
         return _fisher(self.receive_gram, np.ascontiguousarray(gram), self.reflections,
                        self.symbols, self.scale)
 
+    def of_covariance(self, covariance: Complex | Real) -> Real:
+        """Fisher matrix (5 K, 5 K) for a covariance (n, n) [W]."""
+        return _fisher_of(
+            self.receive_gram, np.ascontiguousarray(self.transmit),
+            np.ascontiguousarray(covariance, dtype=np.complex128), self.reflections, self.symbols,
+            self.scale)
+
+    def adjoint(self, weights: Real) -> Complex:
+        """Adjoint of the map, see `InformationMap.adjoint`."""
+        return _adjoint(self.receive_gram, np.ascontiguousarray(self.transmit),
+                        np.ascontiguousarray(weights), self.reflections, self.symbols, self.scale)
+
     def adjoint_gram(self, weights: Real) -> Complex:
         """Hermitian matrix (4 K, 4 K) with Re tr(C G) = tr(Y F) for the F of a Gram."""
         return _fisher_adjoint(self.receive_gram, np.ascontiguousarray(weights),
@@ -209,8 +221,8 @@ def _responses(receive_gram: Complex, transmit: Complex, reflections: Complex, s
     out = np.zeros((n, d, m), dtype=np.complex128)
     if not m:
         return out
-    powers, vectors = np.linalg.eigh(receive_gram)
-    root = (vectors * np.sqrt(np.maximum(powers, 0.0))) @ np.ascontiguousarray(vectors.conj().T)
+    powers, vectors = eigh(receive_gram)
+    root = (vectors * np.sqrt(np.maximum(powers, 0.0))) @ dagger(vectors)
     for i in range(n):
         for e in range(2):
             for a in range(d):
@@ -255,6 +267,22 @@ def _fisher_adjoint(receive_gram: Complex, weights: Real, reflections: Complex, 
                     out[columns[i, e], columns[j, f]] += term
                     out[columns[j, f], columns[i, e]] += np.conj(term)
     return out
+
+
+@compiled
+def _fisher_of(receive_gram: Complex, transmit: Complex, covariance: Complex,
+               reflections: Complex, symbols: float, scale: Real) -> Real:
+    """Fisher matrix of a covariance."""
+    gram = dagger(transmit) @ covariance @ transmit
+    return _fisher(receive_gram, gram, reflections, symbols, scale)
+
+
+@compiled
+def _adjoint(receive_gram: Complex, transmit: Complex, weights: Real, reflections: Complex,
+             symbols: float, scale: Real) -> Complex:
+    """Adjoint of the map of covariances."""
+    inner = _fisher_adjoint(receive_gram, weights, reflections, symbols, scale)
+    return transmit @ inner @ dagger(transmit)
 
 
 def position_bounds(fisher: Real, n_targets: int) -> Real:

@@ -218,6 +218,11 @@ class BlockMap(InformationMap):
             out[columns, columns] = block.adjoint_gram(weights[own, own])
         return out
 
+    def adjoint(self, weights: Real) -> Complex:
+        """Adjoint of the map, see `InformationMap.adjoint`: that of each block by its own way."""
+        own = zip(self.blocks, self.parameter_spans, strict=True)
+        return np.sum([block.adjoint(weights[span, span]) for block, span in own], axis=0)
+
 
 def spans(sizes: Sequence[int], begin: int = 0) -> tuple[slice, ...]:
     """Slices of the given lengths, one after the other."""

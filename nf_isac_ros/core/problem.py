@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
@@ -245,11 +245,12 @@ class Problem:
         Derivatives have the phase of the response that they are of.
         """
         seen = np.ascontiguousarray(self.columns[self.scene.transmit_array.middle])
-        counts = [len(self.scene.targets), *(len(fisher.sections) for fisher in self.extended)]
-        owners = [(own.start, own.stop, count) for own, count in zip(
-            (self.point_columns, *self.extended_columns), counts, strict=True) if count]
-        return _phases(seen, np.array(owners, dtype=np.int64).reshape(-1, 3),
-                       len(self.scene.users))
+        owners = _point_owners(len(self.scene.users), len(self.scene.targets))
+        if self.extended:
+            owners = np.vstack([owners, *(
+                (own.start, own.stop, len(fisher.sections))
+                for own, fisher in zip(self.extended_columns, self.extended, strict=True))])
+        return _phases(seen, owners, len(self.scene.users))
 
     @cached_property
     def nuisance_first(self) -> tuple[NDArray[np.intp], int]:
@@ -345,6 +346,13 @@ class Problem:
         if inverse is None:
             return np.inf
         return float(np.vdot(self.selection, inverse @ self.selection))
+
+
+@cache
+def _point_owners(n_users: int, n_targets: int) -> NDArray[np.int64]:
+    """Owners for `_phases` of the columns of the point targets."""
+    owners = [(n_users, n_users + 4 * n_targets, n_targets)] if n_targets else []
+    return np.array(owners, dtype=np.int64).reshape(-1, 3)
 
 
 @compiled

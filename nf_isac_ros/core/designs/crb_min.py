@@ -163,8 +163,7 @@ def _beams(problem: Problem, point: InteriorPoint | CompactPoint) -> tuple[Reduc
     """Beams of a solver's point, without the weak ones, and their objective."""
     beams = recovered(problem, point.covariance, point.parts)
     # The same covariance at full power, where nothing had to be repaired.
-    limit = (point.objective * float(np.trace(point.covariance).real)
-             if isinstance(point, InteriorPoint) else None)
+    limit = point.objective * point.power if isinstance(point, InteriorPoint) else None
     return trimmed(problem, beams, limit)
 
 

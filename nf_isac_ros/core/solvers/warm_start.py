@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import dataclass
 from math import log10
 
@@ -17,12 +18,12 @@ Complex = NDArray[np.complex128]
 
 # Where on an earlier path to start: decimal logarithm of the promised gap, against the decimal
 # logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
-LEVEL_DISTANCES = np.array([-2.0, -1.5, -1.0, -0.5, 0.0, 0.25])
-LEVELS = np.array([-2.7, -2.5, -2.1, -1.8, -1.4, -0.3])
+LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.25)
+LEVELS = (-2.7, -2.5, -2.1, -1.8, -1.4, -0.3)
 # The same for scenes with extended targets, whose many sections change little as a whole, and
 # whose iterations cost ten times as much.
-EXTENDED_DISTANCES = np.array([-1.0, 0.0, 0.5, 1.0, 1.5])
-EXTENDED_LEVELS = np.array([-3.0, -2.5, -2.0, -2.0, -0.3])
+EXTENDED_DISTANCES = (-1.0, 0.0, 0.5, 1.0, 1.5)
+EXTENDED_LEVELS = (-3.0, -2.5, -2.0, -2.0, -0.3)
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,21 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
         return None
     distances, levels = ((EXTENDED_DISTANCES, EXTENDED_LEVELS) if problem.extended
                          else (LEVEL_DISTANCES, LEVELS))
-    level = float(np.interp(log10(max(moved, 1e-9)), distances, levels))
+    level = _interpolated(log10(max(moved, 1e-9)), distances, levels)
     if level >= levels[-1]:
         return None
     begun, value = carried(form, path.history, path.count, path.ratio, level, _bodies(old),
                            _bodies(problem))
     return (form._replace(scale=path.ratio * value), begun) if value < np.inf else None
+
+
+def _interpolated(at: float, places: tuple[float, ...], values: tuple[float, ...]) -> float:
+    """What numpy.interp gives, in a tenth of the time for one number."""
+    after = bisect(places, at)
+    if after in (0, len(places)):
+        return values[min(after, len(values) - 1)]
+    share = (at - places[after - 1]) / (places[after] - places[after - 1])
+    return values[after - 1] + share * (values[after] - values[after - 1])
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
