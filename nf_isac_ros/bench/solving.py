@@ -309,6 +309,10 @@ def zero_forcing_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
         motion = motions.get(size) or walking(SEED, *size)
         runs, fallbacks, antennas = Runs(), 0, 0
         settings = DesignSettings(ZERO_FORCING, 1e-3, None, 1.0 / PERIOD)
+        # Both ways to begin load code; what that takes in a node is another matter.
+        loading = DesignCycle(settings)
+        for scene in motion.steps(0.0, 2, PERIOD):
+            loading.step(scene)
         for scene, cycle, first in paced(_stretches(motion, settings, effort), effort.runs,
                                          effort.seconds):
             solution = cycle.step(scene)

@@ -11,6 +11,7 @@ from nf_isac_ros.core.certificate import crb_bound
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import PointTarget, Scene
+from nf_isac_ros.core.solvers.carrying_kernels import Bodies, _aligned, _gram_change
 from nf_isac_ros.core.solvers.interior_point import minimise_crb, warm_up
 from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
 from nf_isac_ros.core.solvers.warm_start import displacement, transported
@@ -133,16 +134,17 @@ def test_a_warm_start_reaches_the_same_certified_optimum(n_targets, n_users, dis
     assert warm.objective == pytest.approx(cold.objective, rel=2e-6)
 
 
-def test_a_small_step_needs_fewer_iterations():
+@pytest.mark.parametrize('distance', [3e-4, 2e-3, 2e-2])
+def test_a_step_of_up_to_two_wavelengths_needs_fewer_iterations(distance):
     scene = random_scene(12, 2, 2, side=16, min_sinr_db=5.0)
     path = minimise_crb(build_problem(scene), 1e-3).path
-    problem = build_problem(moved(scene, 3e-4))
+    problem = build_problem(moved(scene, distance))
     warm, cold = minimise_crb(problem, 1e-3, earlier=path), minimise_crb(problem, 1e-3)
     assert warm.warm and not cold.warm
     assert warm.iterations < cold.iterations
 
 
-@pytest.mark.parametrize('distance', [1e-4, 1e-3, 3e-3])
+@pytest.mark.parametrize('distance', [1e-4, 1e-3, 3e-3, 3e-2])
 def test_a_transported_point_is_strictly_feasible(distance):
     scene = random_scene(13, 2, 3, side=16, min_sinr_db=3.0)
     path = minimise_crb(build_problem(scene), 1e-3).path
@@ -178,20 +180,41 @@ def test_targets_side_by_side_are_carried_over_as_well(apart):
     assert certified_gap(problem, point) <= 1e-2 * (1 + 1e-6)
 
 
-def test_bodies_that_moved_by_two_wavelengths_are_no_warm_start():
+def test_bodies_that_moved_by_fifty_wavelengths_are_no_warm_start():
     scene = random_scene(13, 2, 3, side=16, min_sinr_db=3.0)
     path = minimise_crb(build_problem(scene), 1e-3).path
-    problem = build_problem(moved(scene, 0.02))
+    problem = build_problem(moved(scene, 0.52))
     assert transported(path, problem, compact_form(problem)) is None
+
+
+def test_other_coordinates_and_phases_do_not_set_scenes_apart():
+    rng = np.random.default_rng(16)
+    columns = rng.normal(size=(6, 5, 2)) @ [1.0, 1j]
+    columns /= np.linalg.norm(columns, axis=0)
+    unitary, _ = np.linalg.qr(rng.normal(size=(6, 6, 2)) @ [1.0, 1j])
+    one, other = (np.exp(1j * rng.uniform(0.0, 6.0, 5)) for _ in range(2))
+    before = _aligned(Bodies(3.0 * columns[:, :3] * one[:3], columns[:, 3:] * one[3:], one))
+    turned = unitary @ columns * other
+    after = _aligned(Bodies(turned[:, :3].copy(), turned[:, 3:].copy(), other))
+    assert _gram_change(before, after) < 1e-14
+    # An inner product that is half as large.
+    columns[:, 0], columns[:, 4] = np.eye(6)[0], np.array([0.6, 0.8, 0.0, 0.0, 0.0, 0.0])
+    nearer = columns.copy()
+    nearer[:, 4] = [0.3, 0.0, 0.0, 0.0, 0.0, np.sqrt(1.0 - 0.09)]
+    nearer[:, 1:4] = columns[:, 1:4] = 0.0
+    assert _gram_change(columns, nearer) == pytest.approx(0.3)
 
 
 def test_other_bodies_are_no_warm_start():
     scene = random_scene(14, 2, 2, side=10, min_sinr_db=0.0)
     problem = build_problem(scene)
+    path = minimise_crb(problem, 1e-2).path
     for other in (replace(scene, users=scene.users[:1]),
                   replace(scene, targets=scene.targets[::-1]),
                   replace(scene, users=(replace(scene.users[0], id='x'), scene.users[1]))):
-        assert displacement(problem, build_problem(other)) is None
+        changed = build_problem(other)
+        assert displacement(problem, changed) is None
+        assert transported(path, changed, compact_form(changed)) is None
     assert displacement(problem, build_problem(moved(scene, 0.02))) == pytest.approx(2.0)
 
 

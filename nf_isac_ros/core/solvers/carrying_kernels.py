@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled, compiled_step
-from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian, triangular_inverse
+from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian, square, triangular_inverse
 from nf_isac_ros.core.solvers.kernels import State
 from nf_isac_ros.core.solvers.starting_kernels import first_weights
 
@@ -19,6 +19,8 @@ Complex = NDArray[np.complex128]
 INDEPENDENT = 1e-8
 # Slacks of the SINRs that a carried point has at least, in units of what they were.
 LEAST_SLACK = 0.5
+# In place of how much scenes differ: by their columns.
+IN_GRAM = -1.0
 
 
 @compiled
@@ -70,11 +72,20 @@ def _aligned(bodies):
 
 
 @compiled_step
+def _gram_change(before, after):
+    """Largest change of an inner product of two columns."""
+    change = dagger(after) @ after - dagger(before) @ before
+    largest = 0.0
+    for entry in change.flat:
+        largest = max(largest, square(entry))
+    return np.sqrt(largest)
+
+
+@compiled_step
 def _orthonormal(frame):
     """Columns of a square matrix made orthonormal one after the other; False if too dependent."""
     low = dagger(frame) @ frame
-    independent = cholesky(low) > INDEPENDENT
-    if not independent:
+    if not cholesky(low) > INDEPENDENT:
         return frame, False
     return frame @ dagger(triangular_inverse(low)), True
 
@@ -93,7 +104,7 @@ def _turn(before, after):
 
 
 @compiled_step
-def carried(form, history, count, ratio, level, before, after):
+def carried(form, history, count, ratio, apart, levels, before, after):
     """
     Carry a strictly feasible point of an earlier path over.
 
@@ -107,8 +118,12 @@ def carried(form, history, count, ratio, level, before, after):
         How many points it has.
     ratio : float
         f_0 / f at its end.
-    level : float
-        Of the point, the one whose promised gap is nearest: its decimal logarithm.
+    apart : float
+        How much the scenes differ, in the unit of the levels; IN_GRAM: the largest change of an
+        inner product of two unit columns.
+    levels : ndarray, shape (2, n)
+        Decimal logarithms, rising: of that, and of the gap that the point is to promise. From the
+        last one on nothing is carried over.
     before, after : Bodies
         The two scenes; the new one has no more dimensions.
 
@@ -120,7 +135,12 @@ def carried(form, history, count, ratio, level, before, after):
         f there; infinite if it is of no use.
 
     """
-    at = np.argmin(np.abs(np.log10(history.promised[:count] / ratio) - level))
+    old_columns, new_columns = _aligned(before), _aligned(after)
+    if apart == IN_GRAM:
+        apart = _gram_change(old_columns, new_columns)
+    place = np.log10(max(apart, 1e-9))
+    reached = np.inf if place >= levels[0, -1] else np.interp(place, levels[0], levels[1])
+    at = np.argmin(np.abs(np.log10(history.promised[:count] / ratio) - reached))
     states = history.states
     state = State(
         states.covariance[at], states.covariance_dual[at], states.parts[at],
@@ -131,7 +151,7 @@ def carried(form, history, count, ratio, level, before, after):
     # By what factor of size one the phases of the users have turned.
     turned = after.phases[n_columns:] * np.conj(before.phases[n_columns:])
     n_parts, n, _ = state.parts.shape
-    turn = _turn(_aligned(before), _aligned(after))
+    turn = _turn(old_columns, new_columns)
     old = state.covariance.copy()
     slacks = state.slacks.copy()
     if not cholesky(old) > 0.0:
@@ -170,7 +190,7 @@ def carried(form, history, count, ratio, level, before, after):
     slacks[len(form.noise)] = 1.0 - np.trace(covariance).real
     covariance = hermitian(covariance)
     weights, value = first_weights(form, covariance)
-    if np.min(slacks) <= 0.0:
+    if np.min(slacks) <= 0.0 or reached == np.inf:
         value = np.inf
     return State(covariance, hermitian(turn @ state.covariance_dual @ dagger(turn)),
                  parts, parts_dual, slacks, state.slacks_dual.copy(), state.levels.copy(),

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from dataclasses import dataclass
-from math import log10
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.problem import Problem
-from nf_isac_ros.core.solvers.carrying_kernels import Bodies, carried, farthest
+from nf_isac_ros.core.solvers.carrying_kernels import IN_GRAM, Bodies, carried, farthest
 from nf_isac_ros.core.solvers.kernels import Form, History, State
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-# Where on an earlier path to start: decimal logarithm of the promised gap, against the decimal
-# logarithm of how many wavelengths bodies moved. Nearer the end there is no room for the mismatch.
-LEVEL_DISTANCES = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.25)
-LEVELS = (-2.7, -2.5, -2.1, -1.8, -1.4, -0.3)
+# Where on an earlier path to start: decimal logarithm of the promised gap, against that of the
+# largest change of an inner product of two unit columns. Nearer the end there is no room for the
+# mismatch; beyond the last change a start from nothing is as good.
+LEVELS = np.array([
+    (-3.75, -3.25, -2.75, -2.25, -1.75, -1.25, -0.75, -0.5),
+    (-3.6, -3.3, -2.7, -2.3, -1.85, -1.55, -1.15, -1.0)])
 # The same for scenes with extended targets, whose many sections change little as a whole, and
-# whose iterations cost ten times as much.
-EXTENDED_DISTANCES = (-1.0, 0.0, 0.5, 1.0, 1.5)
-EXTENDED_LEVELS = (-3.0, -2.5, -2.0, -2.0, -0.3)
+# whose iterations cost ten times as much: against how many wavelengths bodies moved.
+EXTENDED_LEVELS = np.array([(-1.0, 0.0, 0.5, 1.0, 1.5), (-3.0, -2.5, -2.0, -2.0, -0.3)])
 
 
 @dataclass(frozen=True)
@@ -72,32 +71,32 @@ def transported(path: Path, problem: Problem, form: Form) -> tuple[Form, State] 
     Notes
     -----
     A millimetre turns the phases between bodies, but hardly anything else: in a frame that turns
-    with them the users receive the same, exactly, after S has been zero-forced again; what is left
-    of the mismatch grows with the distance that bodies moved, and a point further back on the path
-    has more room for it.
+    with them the users receive the same, exactly, after S has been zero-forced again. What is left
+    of the mismatch is what unitary maps leave: the Gram matrix of the columns; a point further
+    back on the path has more room for it.
 
     """
     old = path.problem
-    moved = displacement(old, problem)
-    if moved is None or problem.dimension > old.dimension:
+    if problem.dimension > old.dimension:
         return None
-    distances, levels = ((EXTENDED_DISTANCES, EXTENDED_LEVELS) if problem.extended
-                         else (LEVEL_DISTANCES, LEVELS))
-    level = _interpolated(log10(max(moved, 1e-9)), distances, levels)
-    if level >= levels[-1]:
+    if problem.extended:
+        apart, levels = displacement(old, problem), EXTENDED_LEVELS
+    else:
+        apart, levels = (IN_GRAM if _same_points(old, problem) else None), LEVELS
+    if apart is None:
         return None
-    begun, value = carried(form, path.history, path.count, path.ratio, level, _bodies(old),
-                           _bodies(problem))
+    begun, value = carried(form, path.history, path.count, path.ratio, apart, levels,
+                           _bodies(old), _bodies(problem))
     return (form._replace(scale=path.ratio * value), begun) if value < np.inf else None
 
 
-def _interpolated(at: float, places: tuple[float, ...], values: tuple[float, ...]) -> float:
-    """What numpy.interp gives, in a tenth of the time for one number."""
-    after = bisect(places, at)
-    if after in (0, len(places)):
-        return values[min(after, len(values) - 1)]
-    share = (at - places[after - 1]) / (places[after] - places[after - 1])
-    return values[after - 1] + share * (values[after] - values[after - 1])
+def _same_points(old: Problem, new: Problem) -> bool:
+    """Whether both scenes have the same point targets and users, and nothing else."""
+    before, after = (
+        ([target.id for target in problem.scene.targets],
+         [user.id for user in problem.scene.users], len(problem.extended))
+        for problem in (old, new))
+    return before == after
 
 
 def displacement(old: Problem, new: Problem) -> float | None:
