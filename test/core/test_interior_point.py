@@ -11,6 +11,7 @@ from nf_isac_ros.core.certificate import crb_bound
 from nf_isac_ros.core.exceptions import InfeasibleError, SolverError
 from nf_isac_ros.core.problem import build_problem
 from nf_isac_ros.core.scene import PointTarget, Scene
+from nf_isac_ros.core.solvers import interior_point
 from nf_isac_ros.core.solvers.carrying_kernels import Bodies, _aligned, _gram_change
 from nf_isac_ros.core.solvers.interior_point import minimise_crb, warm_up
 from nf_isac_ros.core.solvers.starting_state import compact_form, starting_state
@@ -185,6 +186,20 @@ def test_bodies_that_moved_by_fifty_wavelengths_are_no_warm_start():
     path = minimise_crb(build_problem(scene), 1e-3).path
     problem = build_problem(moved(scene, 0.52))
     assert transported(path, problem, compact_form(problem)) is None
+
+
+def test_a_bound_of_one_start_is_one_for_the_better_point_of_the_other(monkeypatch):
+    scene = random_scene(13, 2, 2, side=10, min_sinr_db=3.0)
+    problem = build_problem(scene)
+    loose, tight = minimise_crb(problem, 0.1), minimise_crb(problem, 1e-4)
+    # The warm start has the better point and the worse bound, and did not end in time.
+    warm = replace(tight, bound=loose.bound, weights=loose.weights, multipliers=loose.multipliers)
+    cold = replace(loose, bound=tight.bound, weights=tight.weights, multipliers=tight.multipliers)
+    ends = iter([(warm, False), (cold, True)])
+    monkeypatch.setattr(interior_point, '_iterated', lambda *_: next(ends))
+    found = minimise_crb(problem, 1e-4, earlier=loose.path)
+    assert found.objective == tight.objective and found.warm
+    assert certified_gap(problem, found) <= 1e-4
 
 
 def test_other_coordinates_and_phases_do_not_set_scenes_apart():

@@ -53,6 +53,8 @@ class InteriorPoint:
         What the certificate needs for the best bound that was found.
     objective : float
         f(S), in the unit of the squared selection.
+    bound : float
+        The bound, in the same unit.
     power : float
         tr S.
     iterations : int
@@ -69,6 +71,7 @@ class InteriorPoint:
     multipliers: Real
     row_multipliers: Real
     objective: float
+    bound: float
     power: float
     iterations: int
     path: Path
@@ -147,8 +150,11 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
     points = [one for one in (found, begun) if one is not None]
     if not points:
         raise SolverError('the interior-point method broke down at its starting point')
-    # Cut short by the deadline, the cold start may be the worse one.
-    return min(points, key=lambda one: one.objective)
+    # Cut short by the deadline, the cold start may be the worse one; a bound is one for both.
+    best = min(points, key=lambda one: one.objective)
+    tightest = max(points, key=lambda one: one.bound)
+    return replace(best, weights=tightest.weights, multipliers=tightest.multipliers,
+                   row_multipliers=tightest.row_multipliers, bound=tightest.bound)
 
 
 def maximise_least(problem: Problem, points: Complex, gap: float, budget: float | None = None,
@@ -254,5 +260,6 @@ def _iterated(problem: Problem, form: Form, state: State, gap: float, deadline: 
     found, objective = point(history, best), float(history.values[best])
     return InteriorPoint(
         found.covariance, found.parts[1:], evidence.weights, evidence.multipliers,
-        evidence.row_multipliers, objective, 1.0 - float(found.slacks[len(form.noise)]), steps,
+        evidence.row_multipliers, objective, float(evidence.bound[0]),
+        1.0 - float(found.slacks[len(form.noise)]), steps,
         Path(problem, form.scale / objective, history, count)), bool(done) or late

@@ -16,10 +16,11 @@ Complex = NDArray[np.complex128]
 
 # Where on an earlier path to start: decimal logarithm of the promised gap, against that of the
 # largest change of an inner product of two unit columns. Nearer the end there is no room for the
-# mismatch; beyond the last change a start from nothing is as good.
+# mismatch, and for what a path that was itself begun so has left of its own; beyond the last
+# change a start from nothing is as good.
 LEVELS = np.array([
     (-3.75, -3.25, -2.75, -2.25, -1.75, -1.25, -0.75, -0.5),
-    (-3.6, -3.3, -2.7, -2.3, -1.85, -1.55, -1.15, -1.0)])
+    (-3.0, -2.7, -2.1, -1.7, -1.3, -1.1, -0.85, -0.7)])
 # The same for scenes with extended targets, whose many sections change little as a whole, and
 # whose iterations cost ten times as much: against how many wavelengths bodies moved.
 EXTENDED_LEVELS = np.array([(-1.0, 0.0, 0.5, 1.0, 1.5), (-3.0, -2.5, -2.0, -2.0, -0.3)])
