@@ -23,7 +23,7 @@ from nf_isac_ros.bench.scenes import (
     random_scenes,
     walking,
 )
-from nf_isac_ros.core.cycle import DesignCycle, DesignSettings, solve
+from nf_isac_ros.core.cycle import DesignCycle, DesignSettings, solve, step_twice
 from nf_isac_ros.core.designs import DESIGNS
 from nf_isac_ros.core.designs.crb_min import POINT_SHARE, finished
 from nf_isac_ros.core.evaluation import evaluate
@@ -310,9 +310,8 @@ def zero_forcing_rows(effort: Effort, motions: dict[tuple[int, int], Motion],
         runs, fallbacks, antennas = Runs(), 0, 0
         settings = DesignSettings(ZERO_FORCING, 1e-3, None, 1.0 / PERIOD)
         # Both ways to begin load code; what that takes in a node is another matter.
-        loading = DesignCycle(settings)
-        for scene in motion.steps(0.0, 2, PERIOD):
-            loading.step(scene)
+        for scene in motion.steps(0.0, 1, PERIOD):
+            step_twice(ZERO_FORCING, scene)
         for scene, cycle, first in paced(_stretches(motion, settings, effort), effort.runs,
                                          effort.seconds):
             solution = cycle.step(scene)

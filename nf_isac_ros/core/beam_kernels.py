@@ -138,9 +138,7 @@ def without_weak(communication: Complex, sensing: Complex,
     kept = np.empty(n, dtype=np.int64)
     count = 0
     for k in range(n):
-        power = 0.0
-        for i in range(d):
-            power += square(sensing[i, k])
+        power = energy(sensing[:, k])
         if power > weak:
             kept[count] = k
             count += 1

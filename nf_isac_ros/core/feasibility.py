@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled
-from nf_isac_ros.core.small_matrices import cholesky, solve_m_matrix, triangular_inverse
+from nf_isac_ros.core.small_matrices import (
+    cholesky,
+    energy,
+    solve_m_matrix,
+    square,
+    triangular_inverse,
+)
 
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -79,10 +85,7 @@ def _unit_filters(channels: Complex, uplink: Real) -> Complex:
                 total += filters[i, k] * inverse[k, u]
             filters[i, u] = total
     for u in range(n):
-        square = 0.0
-        for i in range(d):
-            square += filters[i, u].real ** 2 + filters[i, u].imag ** 2
-        filters[:, u] /= np.sqrt(square)
+        filters[:, u] /= np.sqrt(energy(filters[:, u]))
     return filters
 
 
@@ -106,7 +109,7 @@ def _coupling(channels: Complex, filters: Complex, sinr: Real) -> tuple[Real, Re
             total = 0.0j
             for i in range(d):
                 total += np.conj(filters[i, u]) * channels[i, k]
-            coupling[u, k] = total.real ** 2 + total.imag ** 2
+            coupling[u, k] = square(total)
         noise[u] = sinr[u] / coupling[u, u]
         for k in range(n):
             coupling[u, k] *= noise[u]
@@ -196,8 +199,7 @@ def _economise(channels: Complex, sinr: Real, beams: Complex) -> tuple[float, Co
     n = len(sinr)
     filters = np.empty_like(beams)
     for u in range(n):
-        filters[:, u] = beams[:, u] / np.sqrt(np.sum(
-            beams[:, u].real ** 2 + beams[:, u].imag ** 2))
+        filters[:, u] = beams[:, u] / np.sqrt(energy(beams[:, u]))
     total = 1.0
     uplink: Real = np.empty(n)
     for _ in range(MAX_ITERATIONS):
@@ -230,10 +232,7 @@ def _roomy(channels: Complex, sinr: Real, least: float, margin: float, share: fl
     if scale >= 1.0:
         beams = _economise(scaled, 2.0 * sinr, beams)[1]
     beams *= np.sqrt(power)
-    used = 0.0
-    for beam in beams.flat:
-        used += beam.real ** 2 + beam.imag ** 2
-    return beams * np.sqrt(max(1.0, (least + share * (1.0 - least)) / used))
+    return beams * np.sqrt(max(1.0, (least + share * (1.0 - least)) / energy(beams)))
 
 
 def roomy_beams(channels: Complex, sinr: Real, least: float, margin: float,

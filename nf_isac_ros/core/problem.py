@@ -245,7 +245,8 @@ class Problem:
         Derivatives have the phase of the response that they are of.
         """
         seen = np.ascontiguousarray(self.columns[self.scene.transmit_array.middle])
-        owners = _point_owners(len(self.scene.users), len(self.scene.targets))
+        points = self.point_columns
+        owners = _point_owners(points.start, points.stop, len(self.scene.targets))
         if self.extended:
             owners = np.vstack([owners, *(
                 (own.start, own.stop, len(fisher.sections))
@@ -349,9 +350,9 @@ class Problem:
 
 
 @cache
-def _point_owners(n_users: int, n_targets: int) -> NDArray[np.int64]:
+def _point_owners(first: int, end: int, n_targets: int) -> NDArray[np.int64]:
     """Owners for `_phases` of the columns of the point targets."""
-    owners = [(n_users, n_users + 4 * n_targets, n_targets)] if n_targets else []
+    owners = [(first, end, n_targets)] if n_targets else []
     return np.array(owners, dtype=np.int64).reshape(-1, 3)
 
 

@@ -189,10 +189,10 @@ def smallest_eigenvalue(matrix: Complex) -> float:
         size = max(size, abs(diagonal[i]) + radius)
     for _ in range(LAGUERRE_STEPS):
         # Pivots of the matrix minus the root so far; minus their first two derivatives by it.
-        slope = curve = first = second = square = 0.0
+        slope = curve = first = second = link = 0.0
         inverse = 1.0
         for i in range(n):
-            before = square * inverse
+            before = link * inverse
             curve = before * inverse * (curve + 2.0 * slope * slope * inverse)
             slope = 1.0 + before * inverse * slope
             pivot = diagonal[i] - root - before
@@ -203,7 +203,7 @@ def smallest_eigenvalue(matrix: Complex) -> float:
             ratio = slope * inverse
             first += ratio
             second += curve * inverse + ratio * ratio
-            square = beside[i] * beside[i]
+            link = beside[i] * beside[i]
         step = n / (first + np.sqrt(max((n - 1) * (n * second - first * first), 0.0)))
         root += step
         if not step > SETTLED * size:
@@ -396,7 +396,7 @@ def _by_rotations(matrix: Complex) -> tuple[Real, Complex]:
         for q in range(n):
             for p in range(q):
                 first, last = rest[p, p].real, rest[q, q].real
-                size = np.sqrt(rest[p, q].real ** 2 + rest[p, q].imag ** 2)
+                size = np.sqrt(square(rest[p, q]))
                 # Not where it is NaN.
                 if size > ROUNDING * (np.abs(first) + np.abs(last)):
                     turned = True

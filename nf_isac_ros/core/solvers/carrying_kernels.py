@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nf_isac_ros.core.compiled import compiled, compiled_step
-from nf_isac_ros.core.small_matrices import cholesky, dagger, hermitian, square, triangular_inverse
+from nf_isac_ros.core.small_matrices import (
+    cholesky,
+    dagger,
+    energy,
+    hermitian,
+    square,
+    triangular_inverse,
+)
 from nf_isac_ros.core.solvers.kernels import State
 from nf_isac_ros.core.solvers.starting_kernels import first_weights
 
@@ -62,7 +69,7 @@ def _aligned(bodies):
     n = channels.shape[1]
     out = np.empty((d, c + n), dtype=np.complex128)
     for k in range(c):
-        size = np.sqrt(np.sum(transmit[:, k].real ** 2 + transmit[:, k].imag ** 2))
+        size = np.sqrt(energy(transmit[:, k]))
         for i in range(d):
             out[i, k] = transmit[i, k] * np.conj(phases[k]) / size
     for k in range(n):
@@ -146,6 +153,8 @@ def carried(form, history, count, ratio, apart, levels, before, after):
         states.covariance[at], states.covariance_dual[at], states.parts[at],
         states.parts_dual[at], states.slacks[at], states.slacks_dual[at], states.levels[at],
         states.weights[at])
+    if reached == np.inf:
+        return state, reached
     channels = before.channels
     n_columns = before.transmit.shape[1]
     # By what factor of size one the phases of the users have turned.
@@ -190,7 +199,7 @@ def carried(form, history, count, ratio, apart, levels, before, after):
     slacks[len(form.noise)] = 1.0 - np.trace(covariance).real
     covariance = hermitian(covariance)
     weights, value = first_weights(form, covariance)
-    if np.min(slacks) <= 0.0 or reached == np.inf:
+    if np.min(slacks) <= 0.0:
         value = np.inf
     return State(covariance, hermitian(turn @ state.covariance_dual @ dagger(turn)),
                  parts, parts_dual, slacks, state.slacks_dual.copy(), state.levels.copy(),

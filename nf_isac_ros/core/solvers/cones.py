@@ -18,6 +18,7 @@ from nf_isac_ros.core.small_matrices import (
     hermitian,
     product,
     smallest_eigenvalue,
+    square,
     triangular_inverse,
 )
 
@@ -123,8 +124,7 @@ def _lowest(values, step, sign):
         first, last = step[0, 0].real / values[0], step[n - 1, n - 1].real / values[n - 1]
         across = 0.0
         if n == 2:
-            size = step[0, 1].real ** 2 + step[0, 1].imag ** 2
-            across = np.sqrt(size / (values[0] * values[1]))
+            across = np.sqrt(square(step[0, 1]) / (values[0] * values[1]))
         return 0.5 * sign * (first + last) - np.sqrt(0.25 * (first - last) ** 2 + across ** 2)
     scaled = np.empty((n, n), dtype=np.complex128)
     roots = 1.0 / np.sqrt(values)

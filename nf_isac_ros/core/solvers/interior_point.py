@@ -153,6 +153,8 @@ def minimise_crb(problem: Problem, gap: float, budget: float | None = None,
     # Cut short by the deadline, the cold start may be the worse one; a bound is one for both.
     best = min(points, key=lambda one: one.objective)
     tightest = max(points, key=lambda one: one.bound)
+    if tightest is best:
+        return best
     return replace(best, weights=tightest.weights, multipliers=tightest.multipliers,
                    row_multipliers=tightest.row_multipliers, bound=tightest.bound)
 

@@ -42,9 +42,7 @@ def adjoints(responses):
     n, d, m = responses.shape
     out = np.empty((n, m, d), dtype=np.complex128)
     for k in range(n):
-        for i in range(d):
-            for j in range(m):
-                out[k, j, i] = np.conj(responses[k, i, j])
+        out[k] = dagger(responses[k])
     return out
 
 
@@ -149,9 +147,7 @@ def _sensing(form, factor, columns, rank, power, informed):
     directions = np.zeros((d, count), dtype=np.complex128)
     kept = 0
     for c in range(count):
-        size = 0.0
-        for i in range(rank, d):
-            size += square(columns[i, c])
+        size = energy(columns[rank:, c])
         if size > 0.0:
             for i in range(rank, d):
                 directions[i, kept] = columns[i, c] / np.sqrt(size)
